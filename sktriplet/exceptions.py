@@ -1,0 +1,5 @@
+"""Errors and warnings that a user may want to catch by name."""
+
+
+class InvalidParameterError(ValueError, TypeError):
+    """A parameter of an estimator has a value or a type that it cannot have."""

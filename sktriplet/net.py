@@ -1,0 +1,185 @@
+"""The training loop: skorch's, fed with balanced batches and a triplet loss."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from sktriplet.criterion import TripletLoss
+from sktriplet.data import ArrayDataset, BatchLoader, as_tensor
+from sktriplet.sampling import BalancedBatchSampler
+
+
+class TripletNet(NeuralNet):
+    """A :class:`skorch.NeuralNet` that learns an embedding from balanced batches.
+
+    :class:`~sktriplet.TripletEmbedder` trains one and keeps it as ``net_``. Give an
+    unfitted one as its ``net`` parameter to reach what skorch has beyond the embedder's
+    own parameters: the optimizer, callbacks, compilation. It can also be fitted alone,
+    as any other skorch net.
+
+    Parameters
+    ----------
+    module : nn.Module class or instance, default=None
+        Maps ``(B, ...)`` to ``(B, n_components)``. Set by the embedder.
+
+    criterion : nn.Module class or instance, default=TripletLoss
+        Called as ``(embeddings, labels)``.
+
+    optimizer : torch.optim.Optimizer class, default=AdamW
+
+    lr : float, default=1e-3
+        Follows half a cosine from here to zero over ``max_epochs``. Another schedule:
+        ``callbacks__lr_scheduler=None`` and a callback of one's own.
+
+    max_epochs : int, default=30
+
+    batch_size, samples_per_class, min_batches : int, default=128, 8, 30
+        Of :class:`~sktriplet.sampling.BalancedBatchSampler`.
+
+    random_state : int, default=None
+        Seeds the batches and torch's generators anew in each epoch, and puts the global
+        ones back after training. None leaves all to chance.
+
+    train_split : callable, default=None
+        As in skorch; none by default.
+
+    **kwargs
+        All other parameters of :class:`skorch.NeuralNet`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktriplet.modules import MLP
+    >>> from sktriplet.net import TripletNet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = TripletNet(
+    ...     MLP((4,), n_components=2), max_epochs=2, random_state=0, verbose=0
+    ... )
+    >>> net.fit(X.astype("float32"), y).embed(X.astype("float32")).shape
+    (150, 2)
+    """
+
+    def __init__(
+        self,
+        module: Any = None,
+        criterion: Any = TripletLoss,
+        *,
+        optimizer: Any = torch.optim.AdamW,
+        lr: float = 1e-3,
+        max_epochs: int = 30,
+        batch_size: int = 128,
+        samples_per_class: int = 8,
+        min_batches: int = 30,
+        random_state: int | None = None,
+        iterator_train: Any = BatchLoader,
+        iterator_valid: Any = BatchLoader,
+        dataset: Any = ArrayDataset,
+        train_split: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            module,
+            criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            dataset=dataset,
+            train_split=train_split,
+            **kwargs,
+        )
+        self.samples_per_class = samples_per_class
+        self.min_batches = min_batches
+        self.random_state = random_state
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        schedule = LRScheduler(CosineAnnealingLR, T_max=self.max_epochs)
+        return [*super()._default_callbacks, ("lr_scheduler", schedule)]
+
+    def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
+        """Ask for the fused update where torch has one: a step costs a third."""
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if self.optimizer in (torch.optim.Adam, torch.optim.AdamW):
+            kwargs.setdefault("fused", torch.device(self.device).type in ("cpu", "cuda"))
+        return args, kwargs
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Iterate over balanced batches in training, over consecutive rows otherwise."""
+        if not training or self.iterator_train is not BatchLoader:
+            return super().get_iterator(dataset, training=training)
+        sampler = BalancedBatchSampler(
+            dataset.y.numpy(),
+            self.batch_size,
+            self.samples_per_class,
+            min_batches=self.min_batches,
+            random_state=self.random_state,
+        )
+        sampler.epoch = len(self.history)
+        return BatchLoader(dataset, self.batch_size, sampler)
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> "TripletNet":
+        """Train for ``max_epochs`` more, leaving the global random state as it was."""
+        with isolated_rng(self.random_state, self.device):
+            return super().partial_fit(X, y, classes, **fit_params)
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the epoch's line in the history and seed what is random in it."""
+        epoch = len(self.history)
+        super().on_epoch_begin(net, **kwargs)
+        if self.random_state is not None:
+            entropy = np.random.SeedSequence([self.random_state, epoch])
+            torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+    def embed(self, X: NDArray, chunk_size: int = 4096) -> NDArray[np.float32]:
+        """Pass rows through the network in evaluation mode, a chunk at a time.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, ...)
+
+        chunk_size : int, default=4096
+            Bounds memory, not the result.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_components)
+        """
+        self.check_is_fitted()
+        was_training = self.module_.training
+        self.module_.eval()
+        try:
+            with torch.inference_mode():
+                chunks = [self.infer(chunk).cpu() for chunk in as_tensor(X).split(chunk_size)]
+        finally:
+            self.module_.train(was_training)
+        return torch.cat(chunks).float().numpy()
+
+
+@contextmanager
+def isolated_rng(seed: int | None, device: Any) -> Iterator[None]:
+    """Seed torch inside, and put its global generators back outside.
+
+    With ``seed=None`` the global generators are used as they are.
+    """
+    device = torch.device(device)
+    on_cpu = device.type == "cpu"
+    with torch.random.fork_rng(
+        devices=[] if on_cpu else [device.index or 0],
+        device_type="cuda" if on_cpu else device.type,
+        enabled=seed is not None,
+    ):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris, load_wine, make_blobs
+
+from sktriplet import TripletEmbedder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Networks this small train fastest on one thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def wine():
+    return load_wine(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """60 rows of 3 well separated classes in 5 dimensions."""
+    return make_blobs(60, n_features=5, centers=3, random_state=0)
+
+
+@pytest.fixture
+def quick():
+    """Make an embedder that trains in no time."""
+
+    def make(**parameters):
+        return TripletEmbedder(
+            **{"max_epochs": 2, "hidden_layer_sizes": (16,), "random_state": 0, **parameters}
+        )
+
+    return make
+
+
+@pytest.fixture(params=range(3))
+def rng(request):
+    return np.random.default_rng(request.param)

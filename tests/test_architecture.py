@@ -1,0 +1,58 @@
+"""The arrows of the house: who may import whom."""
+
+import ast
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import sktriplet
+
+ALLOWED = {
+    "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
+    "validation": {"criterion", "distances", "exceptions", "mining", "net"},
+    "callbacks": {"metrics"},
+    "net": {"criterion", "data", "sampling"},
+    "criterion": {"distances", "losses", "mining"},
+    "distances": set(),
+    "mining": set(),
+    "losses": set(),
+    "sampling": set(),
+    "data": set(),
+    "modules": set(),
+    "metrics": set(),
+    "exceptions": set(),
+}
+MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]
+
+
+def imported_by(module):
+    tree = ast.parse((Path(sktriplet.__path__[0]) / f"{module}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_arrows(module):
+    imported = {
+        name.split(".")[1] for name in imported_by(module) if name.startswith("sktriplet.")
+    } & set(MODULES)
+    assert imported <= ALLOWED[module]
+
+
+def test_arrows_run_one_way():
+    """There is an order of the modules in which each imports earlier ones only."""
+    remaining = dict(ALLOWED)
+    while remaining:
+        leaves = {name for name, below in remaining.items() if not below & set(remaining)}
+        assert leaves, f"a circle among {sorted(remaining)}"
+        remaining = {name: below for name, below in remaining.items() if name not in leaves}
+
+
+def test_every_module_has_its_tests():
+    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert set(MODULES) <= tests

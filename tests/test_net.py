@@ -1,0 +1,165 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from skorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from sktriplet.metrics import mean_average_precision_at_r_score
+from sktriplet.modules import MLP
+from sktriplet.net import TripletNet, isolated_rng
+
+
+@pytest.fixture
+def rows(blobs):
+    X, y = blobs
+    return X.astype(np.float32), y
+
+
+@pytest.fixture
+def make_net():
+    def make(**parameters):
+        module = MLP((5,), 3, (8,), generator=torch.Generator().manual_seed(0))
+        defaults = {"max_epochs": 3, "min_batches": 4, "random_state": 0, "verbose": 0}
+        return TripletNet(module, **(defaults | parameters))
+
+    return make
+
+
+def weights(net):
+    return torch.nn.utils.parameters_to_vector(net.module_.parameters()).detach()
+
+
+def test_training_brings_classes_together(make_net, rng):
+    X = rng.normal(size=(200, 5)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    net = make_net(max_epochs=20, lr=0.01)
+    before = mean_average_precision_at_r_score(net.initialize().embed(X), y)
+    after = mean_average_precision_at_r_score(net.partial_fit(X, y).embed(X), y)
+    assert after > before + 0.2
+
+
+def test_history(make_net, rows):
+    net = make_net().fit(*rows)
+    assert len(net.history) == 3
+    assert net.history[:, "train_batch_count"] == [4, 4, 4]
+    assert net.history[0, "batches", :, "train_batch_size"] == [60] * 4
+
+
+def test_learning_rate_falls_to_nearly_zero(make_net, rows):
+    rates = make_net(max_epochs=10, lr=0.1).fit(*rows).history[:, "event_lr"]
+    assert rates[0] == 0.1
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_the_schedule_can_be_switched_off(make_net, rows):
+    net = make_net(callbacks__lr_scheduler=None).fit(*rows)
+    assert net.optimizer_.param_groups[0]["lr"] == net.lr
+
+
+def test_embed_is_the_forward_pass_in_evaluation_mode(make_net, rows):
+    net = make_net().fit(*rows)
+    net.module_.train()
+    embedded = net.embed(rows[0])
+    assert net.module_.training
+    with torch.no_grad():
+        expected = net.module_.eval()(torch.from_numpy(rows[0]))
+    np.testing.assert_allclose(embedded, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 60, 1000])
+def test_embed_in_chunks(make_net, rows, chunk_size):
+    net = make_net().initialize()
+    np.testing.assert_allclose(net.embed(rows[0], chunk_size), net.embed(rows[0]), rtol=1e-5)
+
+
+def test_a_seed_decides_everything(make_net, rows):
+    torch.manual_seed(1)
+    first = make_net().fit(*rows)
+    torch.manual_seed(2)
+    assert torch.equal(weights(first), weights(make_net().fit(*rows)))
+    assert not torch.equal(weights(first), weights(make_net(random_state=1).fit(*rows)))
+
+
+def test_what_a_module_draws_is_seeded_too(rows):
+    def fitted():
+        torch.manual_seed(7)
+        module = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(5, 2))
+        torch.seed()
+        return TripletNet(module, max_epochs=2, min_batches=2, random_state=0, verbose=0).fit(*rows)
+
+    assert torch.equal(weights(fitted()), weights(fitted()))
+
+
+def test_epochs_differ(make_net, rows):
+    seen = []
+
+    class Draw(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            seen.append(torch.rand(1).item())
+
+    make_net(callbacks=[Draw()]).fit(*rows)
+    assert len(set(seen)) == 3
+
+
+def test_global_random_state_is_put_back(make_net, rows):
+    net = make_net()
+    before = torch.get_rng_state()
+    numpy_before = np.random.get_state()[1].copy()
+    net.fit(*rows)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (numpy_before == np.random.get_state()[1]).all()
+
+
+def test_without_a_seed_the_global_generator_is_used(rows):
+    with isolated_rng(None, "cpu"):
+        before = torch.get_rng_state()
+        torch.rand(1)
+    assert not torch.equal(before, torch.get_rng_state())
+
+
+def test_partial_fit_goes_on_with_fresh_batches(make_net, rows):
+    net = make_net(callbacks__lr_scheduler=None, max_epochs=2).fit(*rows)
+    net.partial_fit(*rows)
+    in_one_go = make_net(callbacks__lr_scheduler=None, max_epochs=4).fit(*rows)
+    assert torch.allclose(weights(net), weights(in_one_go))
+
+
+def test_a_data_loader_of_ones_own(make_net, rows):
+    net = make_net(
+        iterator_train=DataLoader, iterator_train__shuffle=True, batch_size=20, max_epochs=2
+    ).fit(*rows)
+    assert net.history[:, "train_batch_count"] == [3, 3]
+
+
+def test_a_validation_split(make_net, rows):
+    from skorch.dataset import ValidSplit
+
+    split = ValidSplit(3, stratified=True)
+    net = make_net(train_split=split, iterator_train=DataLoader, iterator_valid=DataLoader)
+    assert np.isfinite(net.fit(*rows).history[:, "valid_loss"]).all()
+
+
+def test_lbfgs_which_asks_for_the_loss_many_times(make_net, rows):
+    net = make_net(optimizer=torch.optim.LBFGS, max_epochs=1).fit(*rows)
+    assert torch.isfinite(weights(net)).all()
+
+
+def test_clone_and_pickle(make_net, rows):
+    net = make_net(optimizer__betas=(0.8, 0.9))
+    assert clone(net).get_params()["optimizer__betas"] == (0.8, 0.9)
+    fitted = net.fit(*rows)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert (again.embed(rows[0]) == fitted.embed(rows[0])).all()
+    assert len(again.history) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_cuda(make_net, rows):
+    before = torch.cuda.get_rng_state()
+    net = make_net(device="cuda").fit(*rows)
+    assert torch.equal(before, torch.cuda.get_rng_state())
+    assert np.isfinite(net.embed(rows[0])).all()
