@@ -56,7 +56,8 @@ class TripletLoss(nn.Module):
     reduction : {"active_mean", "mean", "sum"}, default="active_mean"
         "active_mean" is the mean over triplets with a positive loss, which keeps the
         gradient large while few are left, and says little about progress. "mean" is
-        over all triplets that were mined.
+        over all triplets that could be mined, as triplet_fraction counts them: a pair
+        that found none costs nothing, and the gradient fades as the margin is kept.
     generator : torch.Generator, default=None
         Only used when `mining` draws at random. None draws from torch's global
         generator.
@@ -68,7 +69,7 @@ class TripletLoss(nn.Module):
 
         - triplet_fraction: triplets found over ordered pairs (a, p) of one class; with
           ``mining="hard"`` over the anchors that have a positive; with
-          ``mining="all"`` over all triplets, which is one; NaN when triplets are given.
+          ``mining="all"`` over all triplets, which is one, as when triplets are given.
         - active_fraction: the fraction of triplets with a positive loss.
         - d_ap, d_an: mean distance from anchor to positive and to negative.
         - spread: root mean squared Euclidean distance of the embeddings to their mean.
@@ -107,7 +108,7 @@ class TripletLoss(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.margin = _number("margin", margin, above=0)
+        self.margin = _number("margin", margin)
         self.mining = _named("mining", mining, MINING_STRATEGIES)
         self.metric = _named("metric", metric, DISTANCES)
         self.loss = _named("loss", loss, LOSSES)
@@ -152,7 +153,7 @@ class TripletLoss(nn.Module):
         if triplets is not None:
             listed = _checked_triplets(triplets, distances)
             total, d_ap, d_an = _over_listed(distances, listed, self._loss, self.margin)
-            n_possible = total.n_terms.new_full((), torch.nan, dtype=distances.dtype)
+            n_possible = total.n_terms
         else:
             labels = _checked_labels(labels, embeddings)
             total, d_ap, d_an = self._over_mined(distances, labels)
@@ -164,7 +165,7 @@ class TripletLoss(nn.Module):
             "d_an": d_an,
             "spread": _spread(embeddings),
         }
-        return total.reduced(self.reduction)
+        return total._replace(n_terms=n_possible).reduced(self.reduction)
 
     @property
     def _loss(self) -> Loss:
@@ -246,8 +247,8 @@ class ContrastiveLoss(nn.Module):
         reduction: str = "active_mean",
     ) -> None:
         super().__init__()
-        self.pos_margin = _number("pos_margin", pos_margin, at_least=0)
-        self.neg_margin = _number("neg_margin", neg_margin, above=0)
+        self.pos_margin = _number("pos_margin", pos_margin, or_zero=True)
+        self.neg_margin = _number("neg_margin", neg_margin)
         self.metric = _named("metric", metric, DISTANCES)
         self.reduction = _named("reduction", reduction, REDUCTIONS, callables=False)
         self.statistics = {}
@@ -444,16 +445,12 @@ def _spread(embeddings: Tensor) -> Tensor:
     return torch.linalg.vector_norm(from_mean) / len(embeddings) ** 0.5
 
 
-def _number(name: str, given: Any, *, above: float | None = None, at_least: float = 0) -> float:
-    wanted = (
-        f"a finite number, at least {at_least}"
-        if above is None
-        else f"a finite number above {above}"
-    )
+def _number(name: str, given: Any, *, or_zero: bool = False) -> float:
+    wanted = "a finite number, at least 0" if or_zero else "a finite number above 0"
     if isinstance(given, bool) or not isinstance(given, Real):
         raise TypeError(f"{name} must be {wanted}, got {given!r}.")
     number = float(given)
-    if not isfinite(number) or (number < at_least if above is None else number <= above):
+    if not (isfinite(number) and (number > 0 or (or_zero and number == 0))):
         raise ValueError(f"{name} must be {wanted}, got {given!r}.")
     return number
 
@@ -491,7 +488,7 @@ def _indices(name: str, given: Any, like: Tensor) -> Tensor:
         raise TypeError(f"{name} must be an integer tensor, got {got}.")
     if given.ndim != 1:
         raise ValueError(f"{name} must have one dimension, got shape {tuple(given.shape)}.")
-    return given.to(like.device, torch.int64)
+    return given.to(like.device, torch.int64).contiguous()
 
 
 def _checked_labels(labels: Any, embeddings: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ OWNED = {
     "verbose": "verbose",
     "device": "device",
     "criterion__margin": "margin",
+    "criterion__loss": "loss",
     "criterion__mining": "mining",
     "criterion__metric": "metric",
     "optimizer__lr": "lr",
@@ -74,12 +75,17 @@ class TripletEmbedder(
         Width of the embedding. None, with a ``module`` of one's own only, takes the
         module's output as it is.
 
-    margin : float, default=0.2
+    margin : float, default=0.5
         How much farther than the positive a negative must be, for mining and for loss.
 
-    mining : {"semi_hard"} or callable, default="semi_hard"
+    loss : {"hinge", "soft_margin"} or callable, default="hinge"
+        What a triplet costs: a name in `sktriplet.losses`, or a callable with the
+        signature of the functions there. With ``"soft_margin"``, `margin` is only used
+        when `mining` is ``"semi_hard"``.
+
+    mining : {"semi_hard", "hard", "random", "all"} or callable, default="semi_hard"
         Which triplets of a batch to learn from: a name in `sktriplet.mining`, or a
-        callable with the signature of the functions there.
+        callable with the signature of the functions there. ``"all"`` takes every one.
 
     metric : {"sqeuclidean", "euclidean", "cosine"} or callable, default="sqeuclidean"
         Distance between embeddings during training: a name in `sktriplet.distances`, or
@@ -95,7 +101,7 @@ class TripletEmbedder(
         is called with ``(input_shape, n_components)``. A module is copied, and its
         weights are where training starts.
 
-    hidden_layer_sizes : sequence of int, default=(256, 128)
+    hidden_layer_sizes : sequence of int, default=(128, 64)
         Only used when ``module="auto"``.
 
     standardize : bool, default=True
@@ -109,11 +115,11 @@ class TripletEmbedder(
         Rows of one class in a batch. Where there are too few classes to fill a batch,
         they give more.
 
-    max_epochs : int, default=30
-        Passes over the data. An epoch is at least 30 batches, so that small data are
+    max_epochs : int, default=12
+        Passes over the data. An epoch is at least 20 batches, so that small data are
         trained on as surely as large ones.
 
-    lr : float, default=1e-3
+    lr : float, default=2e-3
         Learning rate of the first epoch. It falls along half a cosine to zero.
 
     weight_decay : float, default=1e-2
@@ -185,17 +191,18 @@ class TripletEmbedder(
         self,
         n_components: int | None = 32,
         *,
-        margin: float = 0.2,
+        margin: float = 0.5,
+        loss: Any = "hinge",
         mining: Any = "semi_hard",
         metric: Any = "sqeuclidean",
         normalize: bool = True,
         module: Any = "auto",
-        hidden_layer_sizes: Any = (256, 128),
+        hidden_layer_sizes: Any = (128, 64),
         standardize: bool = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
-        max_epochs: int = 30,
-        lr: float = 1e-3,
+        max_epochs: int = 12,
+        lr: float = 2e-3,
         weight_decay: float = 1e-2,
         random_state: Any = None,
         verbose: int = 0,
@@ -204,6 +211,7 @@ class TripletEmbedder(
     ):
         self.n_components = n_components
         self.margin = margin
+        self.loss = loss
         self.mining = mining
         self.metric = metric
         self.normalize = normalize
@@ -329,7 +337,6 @@ class TripletEmbedder(
 
     def _build_net(self, network: nn.Module, seed: int, device: torch.device) -> TripletNet:
         template = TripletNet() if self.net is None else clone(self.net)
-        criterion, optimizer = template.criterion, template.optimizer
         settings = {
             "module": network,
             "lr": self.lr,
@@ -339,10 +346,15 @@ class TripletEmbedder(
             "random_state": seed,
             "verbose": int(self.verbose),
             "device": str(device),
-            **_accepted_by(criterion, "criterion", margin=self.margin),
-            **_accepted_by(criterion, "criterion", mining=self.mining),
-            **_accepted_by(criterion, "criterion", metric=self.metric),
-            **_accepted_by(optimizer, "optimizer", weight_decay=self.weight_decay),
+            **_accepted_by(
+                template.criterion,
+                "criterion",
+                margin=self.margin,
+                loss=self.loss,
+                mining=self.mining,
+                metric=self.metric,
+            ),
+            **_accepted_by(template.optimizer, "optimizer", weight_decay=self.weight_decay),
         }
         # skorch takes a module that is already made in its constructor only.
         return type(template)(**(template.get_params(deep=False) | settings))

@@ -179,6 +179,7 @@ def random(
     >>> [indices.tolist() for indices in triplets]
     [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1], [3, 3, 3, 3, 3, 3]]
     """
+    labels = labels.contiguous()  # as binary searches want it
     same = labels[:, None] == labels
     anchor, positive = same.fill_diagonal_(False).nonzero(as_tuple=True)
     # With the classes side by side, the negatives of a row are all rows but one stretch.
@@ -246,6 +247,7 @@ def batch_all_counts(distances: Tensor, labels: Tensor, *, margin: float) -> Ten
 
 
 def _semi_hard_by_search(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
+    distances = distances.contiguous()  # as binary searches want it
     same = labels[:, None] == labels
     nearest_first, columns = distances.masked_fill(same, torch.inf).sort(dim=1, stable=True)
     # rank (B, B): where among its row's negatives the first strictly farther one stands
@@ -267,6 +269,7 @@ def _hardest_in_torch(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 
 
 def _batch_all_counts_by_search(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
+    distances = distances.contiguous()  # as binary searches want it
     same = labels[:, None] == labels
     positive = same.clone().fill_diagonal_(False)
     reach = distances + margin
@@ -326,7 +329,10 @@ def _as_ordered(bits: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _sorted_keys(values: NDArray[np.float32], low: _Keys, own: NDArray[np.intp]) -> _Keys:
-    """Return the keys of a few rows (R, B) in rising order, the anchor's own column last."""
+    """Return the keys of a few rows (R, B) in rising order, the anchor's own column last.
+
+    `low` holds the low halves and is overwritten with the keys, `own` the anchors (R,).
+    """
     bits = values.view(np.int32)
     if bits.min() < 0:
         # Zero added, -0.0 becomes 0.0, its equal.

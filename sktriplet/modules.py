@@ -20,7 +20,7 @@ class MLP(nn.Module):
     n_components : int
         Width of the output.
 
-    hidden_layer_sizes : sequence of int, default=(256, 128)
+    hidden_layer_sizes : sequence of int, default=(128, 64)
 
     generator : torch.Generator, default=None
         Source of the initial weights. None is torch's global generator.
@@ -37,7 +37,7 @@ class MLP(nn.Module):
         self,
         input_shape: tuple[int, ...],
         n_components: int,
-        hidden_layer_sizes: Sequence[int] = (256, 128),
+        hidden_layer_sizes: Sequence[int] = (128, 64),
         *,
         generator: torch.Generator | None = None,
     ):
@@ -50,7 +50,8 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, n_components))
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                bound = layer.in_features**-0.5
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
@@ -85,13 +86,17 @@ class UnitSphere(nn.Module):
 
 
 def embedding_network(
-    body: nn.Module, *, standardizer: Standardizer | None, normalize: bool
+    body: nn.Module,
+    *,
+    standardizer: Standardizer | None = None,
+    normalize: bool = True,
 ) -> nn.Sequential:
-    """Chain ``standardizer``, ``body`` and, if asked for, the projection on the sphere."""
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if standardizer is not None:
-        parts["standardizer"] = standardizer
-    parts["body"] = body
-    if normalize:
-        parts["normalizer"] = UnitSphere()
-    return nn.Sequential(parts)
+    """Chain what is asked for: standardizer, body, projection on the sphere."""
+    parts = {
+        "standardizer": standardizer,
+        "body": body,
+        "normalizer": UnitSphere() if normalize else None,
+    }
+    return nn.Sequential(
+        OrderedDict((name, part) for name, part in parts.items() if part is not None)
+    )

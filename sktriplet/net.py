@@ -1,5 +1,6 @@
 """The training loop: skorch's, fed with balanced batches and a triplet loss."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sktriplet.criterion import TripletLoss
 from sktriplet.data import ArrayDataset, BatchLoader, as_tensor
+from sktriplet.exceptions import CollapseWarning
 from sktriplet.sampling import BalancedBatchSampler
+
+# The part of its first spread below which an embedding counts as one point.
+COLLAPSED = 0.01
 
 
 class TripletNet(NeuralNet):
@@ -30,17 +35,19 @@ class TripletNet(NeuralNet):
         Maps ``(B, ...)`` to ``(B, n_components)``. Set by the embedder.
 
     criterion : nn.Module class or instance, default=TripletLoss
-        Called as ``(embeddings, labels)``.
+        Called as ``(embeddings, labels)``. ``criterion__reduction`` of a `TripletLoss` is
+        ``"mean"`` here: as more pairs keep the margin the gradient fades, and training
+        ends by itself where there is nothing left to learn.
 
     optimizer : torch.optim.Optimizer class, default=AdamW
 
-    lr : float, default=1e-3
+    lr : float, default=2e-3
         Follows half a cosine from here to zero over ``max_epochs``. Another schedule:
         ``callbacks__lr_scheduler=None`` and a callback of one's own.
 
-    max_epochs : int, default=30
+    max_epochs : int, default=12
 
-    batch_size, samples_per_class, min_batches : int, default=128, 8, 30
+    batch_size, samples_per_class, min_batches : int, default=128, 8, 20
         Of :class:`~sktriplet.sampling.BalancedBatchSampler`.
 
     random_state : int, default=None
@@ -72,11 +79,11 @@ class TripletNet(NeuralNet):
         criterion: Any = TripletLoss,
         *,
         optimizer: Any = torch.optim.AdamW,
-        lr: float = 1e-3,
-        max_epochs: int = 30,
+        lr: float = 2e-3,
+        max_epochs: int = 12,
         batch_size: int = 128,
         samples_per_class: int = 8,
-        min_batches: int = 30,
+        min_batches: int = 20,
         random_state: int | None = None,
         iterator_train: Any = BatchLoader,
         iterator_valid: Any = BatchLoader,
@@ -84,6 +91,8 @@ class TripletNet(NeuralNet):
         train_split: Any = None,
         **kwargs: Any,
     ):
+        if criterion is TripletLoss:
+            kwargs.setdefault("criterion__reduction", "mean")
         super().__init__(
             module,
             criterion,
@@ -141,6 +150,40 @@ class TripletNet(NeuralNet):
         if self.random_state is not None:
             entropy = np.random.SeedSequence([self.random_state, epoch])
             torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+    def train_step(self, batch: Any, **fit_params: Any) -> Any:
+        """Take a step, and note what the criterion saw in the batch."""
+        step = super().train_step(batch, **fit_params)
+        statistics = getattr(self.criterion_, "statistics", {})
+        if statistics:
+            # Stacked, since each look at a number makes a GPU wait.
+            values = torch.stack([value.float() for value in statistics.values()]).tolist()
+            for name, value in zip(statistics, values, strict=True):
+                self.history.record_batch(name, value)
+        return step
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Add the means of the batches' statistics to the epoch's line."""
+        super().on_epoch_end(net, **kwargs)
+        for name in getattr(self.criterion_, "statistics", {}):
+            values = np.array(self.history[-1, "batches", :, name])
+            defined = values[np.isfinite(values)]
+            self.history.record(name, float(defined.mean()) if len(defined) else float("nan"))
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Warn if the embeddings have drawn together into one point."""
+        super().on_train_end(net, **kwargs)
+        if not getattr(self.criterion_, "statistics", {}):
+            return
+        at_first, at_last = (self.history[e, "batches", e, "spread"] for e in (0, -1))
+        if at_last < COLLAPSED * at_first:
+            warnings.warn(
+                f"The embeddings have collapsed: their spread fell from {at_first:.3g} to "
+                f"{at_last:.3g}, and the loss has nothing left to tell them apart. Try "
+                "mining='semi_hard', normalize=True, a lower learning rate or larger batches.",
+                CollapseWarning,
+                stacklevel=2,
+            )
 
     def embed(self, X: NDArray, chunk_size: int = 4096) -> NDArray[np.float32]:
         """Pass rows through the network in evaluation mode, a chunk at a time.

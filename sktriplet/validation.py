@@ -12,9 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import nn
 
+from sktriplet.criterion import MINING_STRATEGIES
 from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError
-from sktriplet.mining import MINERS
+from sktriplet.losses import LOSSES
 from sktriplet.net import TripletNet
 
 
@@ -93,7 +94,8 @@ NONE = OneOf([None])
 CONSTRAINTS: dict[str, list[Constraint]] = {
     "n_components": [Number(Integral, 1), NONE],
     "margin": [Number(Real, 0, includes_low=False)],
-    "mining": [OneOf(MINERS), CALLABLE],
+    "mining": [OneOf(MINING_STRATEGIES), CALLABLE],
+    "loss": [OneOf(LOSSES), CALLABLE],
     "metric": [OneOf(DISTANCES), CALLABLE],
     "normalize": [BOOLEAN],
     "module": [OneOf(["auto"]), Instance(nn.Module, "a torch.nn.Module"), CALLABLE],

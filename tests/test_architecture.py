@@ -10,9 +10,9 @@ import sktriplet
 
 ALLOWED = {
     "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
-    "validation": {"criterion", "distances", "exceptions", "mining", "net"},
+    "validation": {"criterion", "distances", "exceptions", "losses", "net"},
     "callbacks": {"metrics"},
-    "net": {"criterion", "data", "sampling"},
+    "net": {"criterion", "data", "exceptions", "sampling"},
     "criterion": {"distances", "losses", "mining"},
     "distances": set(),
     "mining": set(),

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 
 from sktriplet import TripletEmbedder
-from sktriplet.criterion import TripletLoss
+from sktriplet.criterion import ContrastiveLoss, TripletLoss
 from sktriplet.distances import sqeuclidean
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import mean_average_precision_at_r_score
@@ -67,6 +67,22 @@ class TestLearning:
     @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cosine", sqeuclidean])
     def test_metrics(self, quick, blobs, metric):
         assert quick(metric=metric).fit(*blobs).score(*blobs) > 0.9
+
+    @pytest.mark.parametrize("mining", ["semi_hard", "hard", "random", "all"])
+    @pytest.mark.parametrize("loss", ["hinge", "soft_margin"])
+    def test_strategies_and_losses(self, quick, blobs, mining, loss):
+        embedder = quick(mining=mining, loss=loss).fit(*blobs)
+        assert embedder.score(*blobs) > 0.9
+        assert embedder.net_.criterion_.mining == mining
+        assert embedder.net_.criterion_.loss == loss
+
+    def test_contrastive_loss(self, quick, blobs):
+        """What a criterion does not take stays out of it; what it does is set."""
+        template = TripletNet(criterion=ContrastiveLoss, criterion__neg_margin=0.7)
+        embedder = quick(metric="cosine", net=template).fit(*blobs)
+        assert embedder.score(*blobs) > 0.9
+        criterion = embedder.net_.criterion_
+        assert (criterion.metric, criterion.neg_margin) == ("cosine", 0.7)
 
     def test_normalize(self, quick, blobs):
         X, y = blobs
@@ -255,6 +271,7 @@ class TestTemplate:
             ({"random_state": 1}, "random_state"),
             ({"criterion__margin": 0.5}, "margin"),
             ({"criterion__mining": "semi_hard"}, "mining"),
+            ({"criterion__loss": "hinge"}, "loss"),
             ({"optimizer__weight_decay": 0.5}, "weight_decay"),
         ],
     )
@@ -443,6 +460,7 @@ class TestErrors:
             ({"margin": True}, r"'margin'.*Got True"),
             ({"mining": "hardest"}, r"'mining'.*'semi_hard'.*callable.*Got 'hardest'"),
             ({"mining": None}, r"'mining'.*Got None"),
+            ({"loss": "logistic"}, r"'loss'.*'hinge'.*Got 'logistic'"),
             ({"metric": "manhattan"}, r"'metric'.*'sqeuclidean'.*Got 'manhattan'"),
             ({"metric": "cosine", "normalize": False}, r"'metric'.*normalize=True"),
             ({"normalize": "yes"}, r"'normalize'.*True or False.*Got 'yes'"),

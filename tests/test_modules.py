@@ -47,8 +47,7 @@ def test_unit_sphere():
 
 def test_embedding_network_order():
     body = torch.nn.Linear(2, 2)
-    network = embedding_network(
-        body, standardizer=Standardizer([0.0] * 2, [1.0] * 2), normalize=True
-    )
-    assert [name for name, _ in network.named_children()] == ["standardizer", "body", "normalizer"]
-    assert list(embedding_network(body, standardizer=None, normalize=False)) == [body]
+    whole = embedding_network(body, standardizer=Standardizer([0.0] * 2, [1.0] * 2))
+    names = [name for name, _ in whole.named_children()]
+    assert names == ["standardizer", "body", "normalizer"]
+    assert list(embedding_network(body, normalize=False)) == [body]

@@ -7,6 +7,8 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
+from sktriplet.criterion import ContrastiveLoss
+from sktriplet.exceptions import CollapseWarning
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.modules import MLP
 from sktriplet.net import TripletNet, isolated_rng
@@ -46,6 +48,76 @@ def test_history(make_net, rows):
     assert len(net.history) == 3
     assert net.history[:, "train_batch_count"] == [4, 4, 4]
     assert net.history[0, "batches", :, "train_batch_size"] == [60] * 4
+
+
+def test_history_holds_the_statistics_of_the_criterion(make_net, rows):
+    epoch = make_net(max_epochs=1).fit(*rows).history[-1]
+    for name in ("triplet_fraction", "active_fraction", "d_ap", "d_an", "spread"):
+        batches = [batch[name] for batch in epoch["batches"]]
+        assert len(batches) == 4
+        assert epoch[name] == pytest.approx(np.mean(batches))
+    assert epoch["d_ap"] < epoch["d_an"], "semi-hard by definition"
+
+
+def test_an_epoch_without_triplets_has_undefined_means(make_net, rows):
+    net = make_net(max_epochs=1, criterion__mining=no_triplet).fit(*rows)
+    assert np.isnan(net.history[-1, "d_ap"])
+    assert net.history[-1, "triplet_fraction"] == 0
+    assert net.history[-1, "train_loss"] == 0
+
+
+def no_triplet(distances, labels, *, margin, generator):
+    return labels[:0], labels[:0], labels[:0]
+
+
+def test_a_criterion_without_statistics(make_net, rows):
+    net = make_net(criterion=torch.nn.CrossEntropyLoss).fit(*rows)
+    assert np.isfinite(net.history[:, "train_loss"]).all()
+    assert "spread" not in net.history[-1]
+
+
+def test_contrastive_loss(make_net, rows):
+    net = make_net(criterion=ContrastiveLoss, criterion__neg_margin=2.0).fit(*rows)
+    assert net.criterion_.neg_margin == 2.0
+    assert "spread" in net.history[-1]
+
+
+class TestCollapse:
+    def test_one_point_is_warned_about(self, rows):
+        X, y = rows
+        net = TripletNet(Shrinking(), max_epochs=2, min_batches=4, random_state=0, verbose=0)
+        with pytest.warns(CollapseWarning, match="spread fell from .* Try mining='semi_hard'"):
+            net.fit(X, y)
+
+    def test_separated_classes_are_not(self, rows):
+        """Nothing is left to mine, but that is success."""
+        X, y = np.eye(3, dtype=np.float32)[rows[1]], rows[1]
+        net = TripletNet(Copy(), max_epochs=2, min_batches=4, random_state=0, verbose=0)
+        net.fit(X, y)
+        assert net.history[-1, "triplet_fraction"] == 0
+        assert net.history[-1, "spread"] > 0.5
+
+
+class Shrinking(torch.nn.Module):
+    """Draws all rows nearer to one point with every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        self.n_batches = 0
+
+    def forward(self, X):
+        self.n_batches += self.training
+        return X * self.scale * 0.1**self.n_batches
+
+
+class Copy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, X):
+        return X * self.scale
 
 
 def test_learning_rate_falls_to_nearly_zero(make_net, rows):
