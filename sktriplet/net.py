@@ -166,16 +166,17 @@ class TripletNet(NeuralNet):
         """Add the means of the batches' statistics to the epoch's line."""
         super().on_epoch_end(net, **kwargs)
         for name in getattr(self.criterion_, "statistics", {}):
-            values = np.array(self.history[-1, "batches", :, name])
-            defined = values[np.isfinite(values)]
-            self.history.record(name, float(defined.mean()) if len(defined) else float("nan"))
+            values = [batch[name] for batch in self.history[-1]["batches"] if name in batch]
+            defined = [value for value in values if np.isfinite(value)]
+            self.history.record(name, float(np.mean(defined)) if defined else float("nan"))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Warn if the embeddings have drawn together into one point."""
         super().on_train_end(net, **kwargs)
-        if not getattr(self.criterion_, "statistics", {}):
+        spreads = [epoch["spread"] for epoch in self.history if "spread" in epoch]
+        if not spreads:
             return
-        at_first, at_last = (self.history[e, "batches", e, "spread"] for e in (0, -1))
+        at_first, at_last = self.history[0]["batches"][0]["spread"], spreads[-1]
         if at_last < COLLAPSED * at_first:
             warnings.warn(
                 f"The embeddings have collapsed: their spread fell from {at_first:.3g} to "
