@@ -65,8 +65,9 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     ... )
     >>> for batch in sampler:
     ...     print([labels[row] for row in batch])
-    ['fox', 'fox', 'owl']
-    ['cat', 'cat', 'dog', 'dog']
+    ['fox', 'fox', 'cat', 'cat']
+    ['dog', 'dog', 'owl']
+    ['owl', 'fox', 'fox']
     """
 
     def __init__(
