@@ -11,7 +11,7 @@ import sktriplet
 ALLOWED = {
     "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
     "validation": {"criterion", "distances", "exceptions", "losses", "net"},
-    "callbacks": {"metrics"},
+    "callbacks": set(),
     "net": {"criterion", "data", "exceptions", "sampling"},
     "criterion": {"distances", "losses", "mining"},
     "distances": set(),

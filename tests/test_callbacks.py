@@ -92,6 +92,14 @@ def test_progress_bar_in_a_grid_search(quick, blobs, capsys):
     assert capsys.readouterr().out.count("TripletEmbedder - fit") >= 5
 
 
+@pytest.mark.filterwarnings("ignore:The estimator KNeighborsClassifier does not support")
+def test_progress_bar_in_a_grid_search_over_a_pipeline(quick, blobs, capsys):
+    pipeline = make_pipeline(quick(), KNeighborsClassifier())
+    search = GridSearchCV(pipeline, {"tripletembedder__margin": [0.1, 0.2]}, cv=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=2)).fit(*blobs)
+    assert capsys.readouterr().out.count("TripletEmbedder - fit") >= 5
+
+
 def test_scoring_monitor(quick, blobs):
     def map_at_r(estimator, X, y):
         return estimator.score(X, y)

@@ -158,6 +158,20 @@ class TestDeterminism:
         assert torch.equal(weights(first), weights(clone(first).fit(*blobs)))
         assert torch.equal(weights(first), weights(first.fit(*blobs))), "fitted again"
 
+    def test_the_number_of_threads_makes_no_difference(self, quick, wine):
+        """Joblib's workers have one, the main process has as many as there are cores."""
+        X, y = wine
+        alone = quick().fit(X, y)
+        torch.set_num_threads(2)
+        try:
+            together = quick().fit(X, y)
+            assert torch.get_num_threads() == 2
+            embedded = together.transform(X)
+        finally:
+            torch.set_num_threads(1)
+        assert torch.equal(weights(alone), weights(together))
+        assert_array_equal(alone.transform(X), embedded)
+
     def test_another_seed_gives_others(self, quick, blobs):
         first, second, third = (quick(random_state=seed).fit(*blobs) for seed in (0, 1, None))
         assert not torch.equal(weights(first), weights(second))

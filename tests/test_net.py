@@ -11,7 +11,7 @@ from sktriplet.criterion import ContrastiveLoss
 from sktriplet.exceptions import CollapseWarning
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.modules import MLP
-from sktriplet.net import TripletNet, isolated_rng
+from sktriplet.net import TripletNet, isolated_rng, one_thread
 
 
 @pytest.fixture
@@ -191,6 +191,22 @@ def test_without_a_seed_the_global_generator_is_used(rows):
         before = torch.get_rng_state()
         torch.rand(1)
     assert not torch.equal(before, torch.get_rng_state())
+
+
+def test_one_thread():
+    with one_thread():
+        assert torch.get_num_threads() == 1
+
+
+def test_one_thread_is_put_back_after_an_error():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError), one_thread():
+            raise RuntimeError(f"{torch.get_num_threads()} thread")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_partial_fit_goes_on_with_fresh_batches(make_net, rows):
