@@ -36,7 +36,7 @@ class TripletNet(NeuralNet):
 
     criterion : nn.Module class or instance, default=TripletLoss
         Called as ``(embeddings, labels)``. ``criterion__reduction`` of a `TripletLoss` is
-        ``"mean"`` here: as more pairs keep the margin the gradient fades, and training
+        ``"mean"`` here: as more pairs keep the margin the gradient fades, and learning
         ends by itself where there is nothing left to learn.
 
     optimizer : torch.optim.Optimizer class, default=AdamW
