@@ -1,15 +1,22 @@
-"""The bridge from skorch's epochs to scikit-learn's callbacks.
+"""What happens between epochs and batches, as skorch callbacks.
 
-scikit-learn has callbacks from 1.9 on. Below that the estimator works the same, without
-``set_callbacks``.
+The learning rate's schedule, the held-out rows that end a training early, and the bridge to
+scikit-learn's own callbacks. scikit-learn has these from 1.9 on; below that the estimator
+works the same, without ``set_callbacks``.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import cos, pi
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.utils import noop
+from torch.utils.data import Subset
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -26,9 +33,198 @@ except ImportError:
         return method
 
 
+# So many nearest neighbours of a held-out row are looked at.
+N_NEIGHBORS = 5
+# Held-out rows, and training rows around them, are never more: a look at them takes some
+# 20 ms, an epoch over so many rows half a second.
+MAX_QUERIES, MAX_REFERENCES = 1_000, 10_000
+
+
+class CosineAnnealing(Callback):
+    r"""Let the learning rate fall along half a cosine, from its value to zero.
+
+    At the fraction t of all steps of a training the rate is
+
+    .. math::
+        \mathrm{lr} \cdot (1 + \cos(\pi t)) / 2,
+
+    a function of the epoch and the batch alone, so that a resumed training goes on where
+    the interrupted one stopped [1]_. Each group of the optimizer keeps its own rate, and
+    has it back when the training is over. The history's ``lr`` is the rate of an epoch's
+    first step.
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
+       ICLR 2017, without restarts.
+    """
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Note where to start from."""
+        self.first_epoch_ = len(net.history)
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
+        """Set the rate of the step to come."""
+        if not training:
+            return
+        n_epochs = len(net.history) - 1 - self.first_epoch_
+        n_batches = len(net.history[-1]["batches"]) - 1
+        progress = (n_epochs + n_batches / net.batches_per_epoch_) / net.max_epochs
+        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
+            group["lr"] = rate * (1 + cos(pi * progress)) / 2
+        if n_batches == 0:
+            net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Give each group its rate back."""
+        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
+            group["lr"] = rate
+
+
+class HeldOutPrecision(Callback):
+    """Look after each epoch how many neighbours of held-out rows are of their class.
+
+    Records ``validation_score``: the part of a held-out row's 5 nearest training rows
+    that have its label, averaged over the held-out rows. Where a class has fewer
+    training rows than that, as many neighbours are looked at.
+
+    Parameters
+    ----------
+    queries, references : ArrayDataset or Subset
+        Held-out rows and training rows.
+    """
+
+    def __init__(self, queries: Subset, references: Subset):
+        self.queries = queries
+        self.references = references
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Embed both and record the score."""
+        (queries, query_labels), (references, reference_labels) = (
+            [tensor.numpy() for tensor in part[:]] for part in (self.queries, self.references)
+        )
+        score = precision_among_nearest(
+            net.embed(queries), query_labels, net.embed(references), reference_labels
+        )
+        net.history.record("validation_score", score)
+
+
+def precision_among_nearest(
+    queries: NDArray, query_labels: NDArray, references: NDArray, reference_labels: NDArray
+) -> float:
+    """Return the mean part of each query's nearest references that have its label.
+
+    5 are looked at, or as many as there are references of the query's label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktriplet.callbacks import precision_among_nearest
+    >>> references, labels = np.array([[0.0], [1.0], [2.0]]), np.array([0, 0, 1])
+    >>> precision_among_nearest(np.array([[0.1], [1.6]]), np.array([0, 0]), references, labels)
+    0.75
+    """
+    neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(references)), algorithm="brute")
+    nearest = neighbors.fit(references).kneighbors(queries, return_distance=False)
+    n_wanted = (reference_labels[:, None] == query_labels).sum(axis=0).clip(max=N_NEIGHBORS)
+    right = reference_labels[nearest] == query_labels[:, None]
+    right &= np.arange(nearest.shape[1]) < n_wanted[:, None]
+    return float((right.sum(axis=1) / n_wanted).mean())
+
+
+def hold_out(
+    labels: NDArray, fraction: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split row numbers so that each class gives the same fraction, up to a row.
+
+    A class that would be left with fewer than two rows, which make no pair, gives none.
+
+    Returns
+    -------
+    training, held_out : ndarray of int
+        In rising order.
+
+    Raises
+    ------
+    ValueError
+        If nothing is held out.
+    """
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    can_give = counts - np.ceil(counts * fraction) >= 2
+    shuffled = rng.permutation(len(labels))
+    givers = shuffled[can_give[codes[shuffled]]]
+    by_class = givers[np.argsort(codes[givers], kind="stable")]
+    # Every so-many-th card of the deck in which the classes lie one behind the other.
+    places = np.arange(rng.random() / fraction, len(by_class), 1 / fraction)
+    held_out = np.sort(by_class[places.astype(int)])
+    if len(held_out) == 0:
+        raise ValueError(
+            "early_stopping=True needs rows to hold out, and no class of y has enough of them "
+            f"to spare a fraction of {fraction}: the largest has {counts.max()} rows. Use a "
+            "larger validation_fraction, or early_stopping=False."
+        )
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+@contextmanager
+def stopped_early(
+    net: NeuralNet,
+    dataset: Any,
+    *,
+    fraction: float,
+    patience: int,
+    tol: float,
+) -> Iterator[Subset]:
+    """Hold out some rows and let the net stop when their neighbours get no better.
+
+    The weights of the best epoch are put back when the training ends.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Initialized. Its seed draws the rows.
+
+    dataset : ArrayDataset
+
+    fraction : float
+        Of the rows of each class, to hold out.
+
+    patience, tol : int, float
+        Stop after so many epochs in a row without a gain of more than ``tol``.
+
+    Yields
+    ------
+    Subset
+        The rows to train on.
+    """
+    rng, labels = np.random.default_rng(net.random_state), dataset.y
+    training, held_out = hold_out(labels, fraction, rng)
+    queries = rng.permutation(held_out)[:MAX_QUERIES]
+    # Rows of the queries' classes first: of very many classes, others would crowd them out.
+    is_other = ~np.isin(labels[training], labels[queries])
+    references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
+    score = HeldOutPrecision(_part(dataset, queries), _part(dataset, references))
+    stop = EarlyStopping(
+        monitor="validation_score",
+        lower_is_better=False,
+        patience=patience,
+        threshold=tol,
+        threshold_mode="abs",
+        load_best=True,
+        sink=noop,
+    )
+    with _attached(net, first=score, last=stop):
+        yield _part(dataset, training)
+
+
+def _part(dataset: Any, rows: NDArray[np.int64]) -> Subset:
+    return Subset(dataset, rows)  # type: ignore[arg-type]  # torch asks for a Sequence
+
+
 @contextmanager
 def epochs_reported(
-    estimator: Any, net: NeuralNet, X: Any, y: Any, fitted_attributes: dict[str, Any]
+    estimator: Any, net: NeuralNet, X: ArrayLike, y: ArrayLike, fitted_attributes: dict[str, Any]
 ) -> Iterator[None]:
     """Tell the callbacks set on the estimator of every epoch that the net is trained.
 
@@ -57,12 +253,9 @@ def epochs_reported(
         "y": y,
         "reconstruction_attributes": fitted_attributes,
     }
-    # First, since a callback that stops the training keeps those behind it from running.
-    net.callbacks_.insert(0, ("sklearn_callbacks", EpochReporter(fit_task, at_end)))
-    try:
+    reporter = EpochReporter(fit_task, at_end)
+    with _attached(net, first=reporter, last=StopOnRequest(reporter)):
         yield
-    finally:
-        del net.callbacks_[0]
     fit_task.call_on_fit_task_end(**at_end)
 
 
@@ -89,6 +282,37 @@ class EpochReporter(Callback):
         )
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Close it, and stop the training the way skorch does where a callback asks."""
-        if self.epoch_task_.call_on_fit_task_end(**self.at_end):
+        """Close it."""
+        self.stop_requested_ = self.epoch_task_.call_on_fit_task_end(**self.at_end)
+
+
+class StopOnRequest(Callback):
+    """Stop the training the way skorch does, where a scikit-learn callback asks for it.
+
+    Parameters
+    ----------
+    reporter : EpochReporter
+    """
+
+    def __init__(self, reporter: EpochReporter):
+        self.reporter = reporter
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Stop."""
+        if self.reporter.stop_requested_:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def _attached(net: NeuralNet, *, first: Callback, last: Callback) -> Iterator[None]:
+    """Run callbacks ahead of and behind the net's own, which do not see each other.
+
+    A callback that stops the training keeps those behind it from running: what only looks
+    comes first, and what stops comes last.
+    """
+    own = net.callbacks_
+    net.callbacks_ = [(type(first).__name__, first), *own, (type(last).__name__, last)]
+    try:
+        yield
+    finally:
+        net.callbacks_ = own

@@ -1,36 +1,46 @@
-"""How rows reach the training loop: tensors, sliced a whole batch at a time."""
+"""How rows reach the training loop: arrays, sliced a whole batch at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler, Subset
 
 
 class ArrayDataset(Dataset):
-    """Rows and labels as tensors that share memory with the arrays they come from.
+    """Rows and labels, made tensors when they are asked for.
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, ...)
-        Copied only where it is read-only.
+    X : array-like of shape (n_rows, ...)
+        Not copied: a memory map stays on disk, and no more than a batch of it is read.
 
-    y : ndarray of shape (n_rows,), default=None
+    y : array-like of shape (n_rows,), default=None
         Integer labels. Without them, zeros: skorch's iterators yield pairs.
     """
 
-    def __init__(self, X: NDArray, y: NDArray | None = None):
-        self.X = as_tensor(X)
-        self.y = torch.zeros(len(X), dtype=torch.int64) if y is None else as_tensor(y)
+    def __init__(self, X: ArrayLike, y: ArrayLike | None = None):
+        self.X = np.asarray(X)
+        self.y = np.zeros(len(self.X), dtype=np.int64) if y is None else np.asarray(y)
 
     def __len__(self) -> int:
         return len(self.X)
 
     def __getitem__(self, rows: Any) -> tuple[Tensor, Tensor]:
-        return self.X[rows], self.y[rows]
+        if isinstance(rows, np.ndarray):
+            # Twice as fast as indexing, be it NumPy's or torch's.
+            return torch.from_numpy(self.X.take(rows, axis=0)), torch.from_numpy(self.y.take(rows))
+        return torch.from_numpy(np.array(self.X[rows])), torch.from_numpy(np.array(self.y[rows]))
+
+
+def labels_of(dataset: Any) -> NDArray:
+    """Return the label of each row of a dataset, or of that part of one."""
+    if isinstance(dataset, Subset):
+        return labels_of(dataset.dataset)[dataset.indices]
+    return dataset.y
 
 
 class BatchLoader:
@@ -41,29 +51,34 @@ class BatchLoader:
 
     Parameters
     ----------
-    dataset : ArrayDataset
+    dataset : ArrayDataset, or a part of one
 
     batch_size : int
         Without ``batch_sampler``: consecutive rows, this many at a time.
 
-    batch_sampler : iterable of integer arrays, default=None
+    batch_sampler : Sampler of integer arrays, default=None
     """
 
     def __init__(
         self,
-        dataset: ArrayDataset,
+        dataset: ArrayDataset | Subset,
         batch_size: int,
-        batch_sampler: Iterable[NDArray[np.int64]] | None = None,
+        batch_sampler: Sampler[NDArray[np.int64]] | None = None,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
         self.batch_sampler = batch_sampler
 
+    def __len__(self) -> int:
+        if self.batch_sampler is None:
+            return -(-len(self.dataset) // self.batch_size)
+        return len(self.batch_sampler)  # type: ignore[arg-type]  # torch leaves __len__ out
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.batch_sampler is None:
             starts = range(0, len(self.dataset), self.batch_size)
             return (self.dataset[start : start + self.batch_size] for start in starts)
-        return (self.dataset[torch.from_numpy(rows)] for rows in self.batch_sampler)
+        return (self.dataset[rows] for rows in self.batch_sampler)
 
 
 def as_tensor(array: NDArray) -> Tensor:

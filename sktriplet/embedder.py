@@ -1,9 +1,7 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
 import copy
-import inspect
-from contextlib import nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,45 +11,31 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    clone,
 )
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from sktriplet.callbacks import CallbackSupportMixin, epochs_reported, with_callbacks
-from sktriplet.data import as_tensor
+from sktriplet.callbacks import (
+    CallbackSupportMixin,
+    epochs_reported,
+    stopped_early,
+    with_callbacks,
+)
+from sktriplet.data import ArrayDataset, as_tensor
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.modules import MLP, Standardizer, embedding_network
+from sktriplet.modules import EmbeddingNetwork, Standardizer, make_body, merged_moments
 from sktriplet.net import TripletNet, isolated_rng, one_thread
+from sktriplet.template import build_net, validate_template
 from sktriplet.validation import (
+    merged_classes,
     validate_device,
     validate_module,
     validate_parameters,
     validate_rows,
-    validate_template,
     validate_training_data,
 )
-
-# Parameters of the net, to the embedder's parameter that sets each.
-OWNED = {
-    "module": "module",
-    "lr": "lr",
-    "max_epochs": "max_epochs",
-    "batch_size": "batch_size",
-    "samples_per_class": "samples_per_class",
-    "random_state": "random_state",
-    "verbose": "verbose",
-    "device": "device",
-    "criterion__margin": "margin",
-    "criterion__loss": "loss",
-    "criterion__mining": "mining",
-    "criterion__metric": "metric",
-    "optimizer__lr": "lr",
-    "optimizer__weight_decay": "weight_decay",
-}
 
 
 class TripletEmbedder(
@@ -121,10 +105,37 @@ class TripletEmbedder(
         trained on as surely as large ones.
 
     lr : float, default=2e-3
-        Learning rate of the first epoch. It falls along half a cosine to zero.
+        Learning rate of the first step. It falls along half a cosine to zero at the last
+        step of `max_epochs`.
 
     weight_decay : float, default=1e-2
         Of the optimizer. Only used when the optimizer has it; AdamW, the default, does.
+
+    early_stopping : bool, default=False
+        Whether to hold out some rows, look after each epoch how many of their nearest
+        training rows share their class, and end the training when that gets no better.
+        The weights of the best epoch are kept. The learning rate falls as it would
+        without.
+
+    validation_fraction : float, default=0.1
+        Part of each class's rows to hold out. A class that would be left with fewer than
+        two rows gives none. Only used when ``early_stopping=True``.
+
+    n_iter_no_change : int, default=5
+        Epochs in a row without a gain after which training ends. Only used when
+        ``early_stopping=True``.
+
+    tol : float, default=1e-4
+        What counts as a gain. Only used when ``early_stopping=True``.
+
+    warm_start : bool, default=False
+        Whether fit goes on from where the last one ended, for `max_epochs` more epochs.
+        Changed parameters are in effect, but for those that shape the network.
+
+    precision : {"float32", "bfloat16"}, default="float32"
+        ``"bfloat16"`` runs the network in mixed precision: faster on GPUs and on
+        processors with matrix units for it (AMX, AVX512-bf16), slower on others.
+        Distances, losses and weights stay in float32.
 
     random_state : int, RandomState instance or None, default=None
         Decides the initial weights and the batches. Pass an int for results that can be
@@ -132,7 +143,8 @@ class TripletEmbedder(
         where torch has as many threads. Global random states are not changed.
 
     verbose : int, default=0
-        Whether to print a line an epoch.
+        Whether to print a line an epoch: the part of triplets that cost something, the
+        loss, the score of held-out rows, seconds.
 
     device : str or torch.device, default="auto"
         Where to train and to transform. ``"auto"`` takes CUDA, then MPS, then the CPU.
@@ -148,7 +160,23 @@ class TripletEmbedder(
         The trained net.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels seen in fit.
+        The class labels seen in fit, or in all calls of partial_fit.
+
+    history_ : list of dict
+        A row for each epoch, ready for :class:`pandas.DataFrame`: ``epoch``,
+        ``train_loss``, ``lr``, ``dur`` (seconds), what the criterion saw
+        (``triplet_fraction``, ``active_fraction``, ``d_ap``, ``d_an``, ``spread``: see
+        :class:`~sktriplet.criterion.TripletLoss`), and ``validation_score``.
+
+    n_iter_ : int
+        Epochs run.
+
+    validation_scores_ : list of float or None
+        After each epoch, the part of held-out rows' 5 nearest training rows that share
+        their class. None without `early_stopping`.
+
+    best_validation_score_ : float or None
+        The highest of them.
 
     n_features_in_ : int
         Number of features seen in fit.
@@ -206,6 +234,12 @@ class TripletEmbedder(
         max_epochs: int = 12,
         lr: float = 2e-3,
         weight_decay: float = 1e-2,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        precision: str = "float32",
         random_state: Any = None,
         verbose: int = 0,
         device: Any = "auto",
@@ -225,6 +259,12 @@ class TripletEmbedder(
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
@@ -254,19 +294,64 @@ class TripletEmbedder(
             If X or y cannot be learned from.
         """
         device = self._validate_settings()
-        rows, classes, labels = validate_training_data(self, X, y)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        with isolated_rng(seed, device):
-            network = self._build_network(rows, seed).to(device)
-            width = validate_module(network, as_tensor(rows[:2]).to(device), self.n_components)
-        net = self._build_net(network, seed, device).initialize()
-        fitted = {"net_": net, "classes_": classes, "_n_features_out": width}
-        # A net as small as the default gains nothing from threads: 0.71 s on 1 and on 2.
-        threads = one_thread() if self.module == "auto" else nullcontext()
-        with threads, epochs_reported(self, net, X, y, fitted):
-            net.partial_fit(rows, labels)
-        for name, value in fitted.items():
-            setattr(self, name, value)
+        goes_on = self.warm_start and hasattr(self, "net_")
+        rows, classes, labels = validate_training_data(self, X, y, reset=not goes_on)
+        moments = self._moments if goes_on else None
+        if self.standardize and moments is None:
+            moments = merged_moments(StandardScaler(), rows)
+        fitted = self._prepare(rows, moments, device, goes_on=goes_on) | {"classes_": classes}
+        net, dataset = fitted["net_"], ArrayDataset(rows, labels)
+        with (
+            self._threads(),
+            self._held_out(net, dataset) as training_set,
+            epochs_reported(self, net, X, y, fitted),
+        ):
+            net.partial_fit(training_set)
+        self.__dict__.update(fitted)
+        return self
+
+    def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
+        """Train one epoch on a chunk of the data.
+
+        The learning rate is constant. New classes are welcome, and standardization goes
+        by all rows seen so far.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,)
+            At least two classes, one of them with two rows.
+
+        Returns
+        -------
+        TripletEmbedder
+            Itself.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter has a value that it cannot have.
+        ValueError
+            If X or y cannot be learned from, or with ``early_stopping=True``.
+        """
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True.")
+        device = self._validate_settings()
+        goes_on = hasattr(self, "net_")
+        rows, classes, labels = validate_training_data(self, X, y, reset=not goes_on)
+        if goes_on:
+            classes = merged_classes(self.classes_, classes)
+        moments = None
+        if self.standardize:
+            seen = (self._moments if goes_on else None) or StandardScaler()
+            moments = merged_moments(copy.deepcopy(seen), rows)
+        fitted = self._prepare(
+            rows, moments, device, goes_on=goes_on, max_epochs=1, callbacks__lr_scheduler=None
+        )
+        with self._threads():
+            fitted["net_"].partial_fit(ArrayDataset(rows, labels))
+        self.__dict__.update(fitted | {"classes_": classes})
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -318,59 +403,86 @@ class TripletEmbedder(
                 "are searched in Euclidean space. Got normalize=False."
             )
         if self.net is not None:
-            validate_template(self.net, OWNED, type(self).__name__)
+            validate_template(self.net, type(self).__name__)
         return validate_device(self.device)
 
-    def _build_network(self, rows: NDArray[np.float32], seed: int) -> nn.Module:
-        if isinstance(self.module, nn.Module):
-            body = copy.deepcopy(self.module)
-        else:
-            factory = self.module
-            if factory == "auto":
-                factory = partial(
-                    MLP,
-                    hidden_layer_sizes=self.hidden_layer_sizes,
-                    generator=torch.Generator().manual_seed(seed),
-                )
-            body = factory(rows.shape[1:], self.n_components)
-        standardizer = None
-        if self.standardize:
-            moments = StandardScaler().fit(rows)
-            standardizer = Standardizer(moments.mean_, moments.scale_)
-        return embedding_network(body, standardizer=standardizer, normalize=self.normalize)
+    @property
+    def history_(self) -> list[dict[str, Any]]:  # noqa: D102
+        return self.net_.epochs
 
-    def _build_net(self, network: nn.Module, seed: int, device: torch.device) -> TripletNet:
-        template = TripletNet() if self.net is None else clone(self.net)
-        settings = {
-            "module": network,
-            "lr": self.lr,
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "samples_per_class": self.samples_per_class,
-            "random_state": seed,
-            "verbose": int(self.verbose),
-            "device": str(device),
-            **_accepted_by(
-                template.criterion,
-                "criterion",
-                margin=self.margin,
-                loss=self.loss,
-                mining=self.mining,
-                metric=self.metric,
-            ),
-            **_accepted_by(template.optimizer, "optimizer", weight_decay=self.weight_decay),
-        }
-        # skorch takes a module that is already made in its constructor only.
-        return type(template)(**(template.get_params(deep=False) | settings))
+    @property
+    def n_iter_(self) -> int:  # noqa: D102
+        return len(self.net_.history)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:  # noqa: D102
+        name = "validation_score"
+        return [epoch[name] for epoch in self.net_.history if name in epoch] or None
+
+    @property
+    def best_validation_score_(self) -> float | None:  # noqa: D102
+        return max(self.validation_scores_ or [], default=None)
+
+    def _prepare(
+        self,
+        rows: NDArray[np.float32],
+        moments: StandardScaler | None,
+        device: torch.device,
+        *,
+        goes_on: bool,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Make what a fitted estimator has, with a net that is ready to be trained."""
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        with isolated_rng(seed, device):
+            network = self._build_network(rows.shape[1:], moments, seed, goes_on).to(device)
+            width = validate_module(network, as_tensor(rows[:2]).to(device), self.n_components)
+        settings |= {"random_state": seed, "device": str(device)}
+        net = build_net(self, network, **settings).initialize()
+        if goes_on:
+            net.go_on_from(self.net_)
+        return {"net_": net, "_moments": moments, "_n_features_out": width}
+
+    def _build_network(
+        self,
+        input_shape: tuple[int, ...],
+        moments: StandardScaler | None,
+        seed: int,
+        goes_on: bool,
+    ) -> EmbeddingNetwork:
+        body = make_body(self.module, input_shape, self.n_components, self.hidden_layer_sizes, seed)
+        if goes_on:
+            try:
+                body.load_state_dict(self.net_.module_.body.state_dict())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{type(self).__name__} cannot go on training a network of another shape: "
+                    f"n_components, hidden_layer_sizes and module must stay. {error}"
+                ) from error
+        return EmbeddingNetwork(
+            body,
+            standardizer=moments and Standardizer(moments.mean_, moments.scale_),
+            normalize=self.normalize,
+            precision=self.precision,
+        )
+
+    def _threads(self) -> AbstractContextManager[None]:
+        # A net as small as the default gains nothing from threads: 0.71 s on 1 and on 2.
+        return one_thread() if self.module == "auto" else nullcontext()
+
+    def _held_out(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
+        if not self.early_stopping:
+            return nullcontext(dataset)
+        return stopped_early(
+            net,
+            dataset,
+            fraction=self.validation_fraction,
+            patience=self.n_iter_no_change,
+            tol=self.tol,
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _accepted_by(component: Any, prefix: str, **settings: Any) -> dict[str, Any]:
-    """Those settings that a component of the net takes, under skorch's names for them."""
-    accepted = inspect.signature(component).parameters
-    return {f"{prefix}__{name}": value for name, value in settings.items() if name in accepted}

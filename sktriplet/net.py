@@ -1,22 +1,27 @@
 """The training loop: skorch's, fed with balanced batches and a triplet loss."""
 
+import copy
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import LRScheduler
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 
+from sktriplet.callbacks import CosineAnnealing
 from sktriplet.criterion import TripletLoss
-from sktriplet.data import ArrayDataset, BatchLoader, as_tensor
+from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of
 from sktriplet.exceptions import CollapseWarning
 from sktriplet.sampling import BalancedBatchSampler
 
+# Columns of the history that the printed table leaves out.
+UNPRINTED = ("d_an", "d_ap", "lr", "spread", "train_batch_count", "triplet_fraction")
+# Endings of what skorch notes in the history for its own use.
+INTERNAL = ("batches", "_best", "_batch_count")
 # The part of its first spread below which an embedding counts as one point.
 COLLAPSED = 0.01
 
@@ -42,8 +47,8 @@ class TripletNet(NeuralNet):
     optimizer : torch.optim.Optimizer class, default=AdamW
 
     lr : float, default=2e-3
-        Follows half a cosine from here to zero over ``max_epochs``. Another schedule:
-        ``callbacks__lr_scheduler=None`` and a callback of one's own.
+        Falls along half a cosine from here to zero, step by step over ``max_epochs``.
+        Another schedule: ``callbacks__lr_scheduler=None`` and a callback of one's own.
 
     max_epochs : int, default=12
 
@@ -112,8 +117,13 @@ class TripletNet(NeuralNet):
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
-        schedule = LRScheduler(CosineAnnealingLR, T_max=self.max_epochs)
-        return [*super()._default_callbacks, ("lr_scheduler", schedule)]
+        return [
+            ("lr_scheduler", CosineAnnealing()),
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("print_log", PrintLog(keys_ignored=list(UNPRINTED))),
+        ]
 
     def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
         """Ask for the fused update where torch has one: it takes less than half the time."""
@@ -124,29 +134,90 @@ class TripletNet(NeuralNet):
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Iterate over balanced batches in training, over consecutive rows otherwise."""
-        if not training or self.iterator_train is not BatchLoader:
-            return super().get_iterator(dataset, training=training)
-        sampler = BalancedBatchSampler(
-            dataset.y.numpy(),
-            self.batch_size,
-            self.samples_per_class,
-            min_batches=self.min_batches,
-            random_state=self.random_state,
-        )
-        sampler.epoch = len(self.history)
-        return BatchLoader(dataset, self.batch_size, sampler)
+        if not training:
+            return super().get_iterator(dataset, training=False)
+        if self.iterator_train is BatchLoader:
+            sampler = BalancedBatchSampler(
+                labels_of(dataset),
+                self.batch_size,
+                self.samples_per_class,
+                min_batches=self.min_batches,
+                random_state=self.random_state,
+            )
+            sampler.epoch = len(self.history)
+            iterator = BatchLoader(dataset, self.batch_size, sampler)
+        else:
+            iterator = super().get_iterator(dataset, training=True)
+        with suppress(TypeError):  # of iterable data sets, which do not know
+            self.batches_per_epoch_ = len(iterator)
+        return iterator
+
+    def torch_compile(self, module: Any, name: str) -> Any:
+        """Compile the module if ``compile=True``, but never the criterion.
+
+        Mining reads numbers back to decide what to do, which no compiled graph can.
+        """
+        return super().torch_compile(module, name) if name == "module" else module
 
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
     ) -> "TripletNet":
-        """Train for ``max_epochs`` more, leaving the global random state as it was."""
+        """Train for ``max_epochs`` more, leaving the global random state as it was.
+
+        Where a callback loads the history of a training that was cut off, the epochs
+        that remain are run. What an interrupted training has learned is kept.
+        """
         with isolated_rng(self.random_state, self.device):
-            return super().partial_fit(X, y, classes, **fit_params)
+            if not self.initialized_:
+                self.initialize()
+            self.first_epoch_ = len(self.history)
+            super().partial_fit(X, y, classes, **fit_params)
+        if self.history and "train_batch_count" not in self.history[-1]:
+            del self.history[-1]
+            n_epochs = len(self.history) - self.first_epoch_
+            warnings.warn(
+                f"Training was interrupted after {n_epochs} of {self.max_epochs} epochs. What was "
+                "learned until then is kept.",
+                stacklevel=2,
+            )
+        return self
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> "TripletNet":
+        """Run the epochs that a loaded history leaves to run."""
+        if epochs is None:
+            epochs = max(self.max_epochs - (len(self.history) - self.first_epoch_), 0)
+        return super().fit_loop(X, y, epochs, **fit_params)
+
+    def go_on_from(self, other: "TripletNet") -> None:
+        """Take over another net's history, and how far its optimizer has come.
+
+        Parameters
+        ----------
+        other : TripletNet
+            With a module of the same shape. It is left as it is.
+        """
+        self.history_ = type(other.history)(other.history)
+        if type(self.optimizer_) is type(other.optimizer_):
+            groups = self.optimizer_.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict(
+                copy.deepcopy(other.optimizer_.state_dict()) | {"param_groups": groups}
+            )
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The history, a row for each epoch, without the batches."""
+        return [
+            {name: value for name, value in epoch.items() if not name.endswith(INTERNAL)}
+            for epoch in self.history
+        ]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the epoch's line in the history and seed what is random in it."""
         epoch = len(self.history)
         super().on_epoch_begin(net, **kwargs)
+        self._statistics: list[dict[str, torch.Tensor]] = []
         if self.random_state is not None:
             entropy = np.random.SeedSequence([self.random_state, epoch])
             torch.manual_seed(int(entropy.generate_state(1)[0]))
@@ -154,25 +225,31 @@ class TripletNet(NeuralNet):
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
         """Take a step, and note what the criterion saw in the batch."""
         step = super().train_step(batch, **fit_params)
-        statistics = getattr(self.criterion_, "statistics", {})
-        if statistics:
-            # Stacked, since each look at a number makes a GPU wait.
-            values = torch.stack([value.float() for value in statistics.values()]).tolist()
-            for name, value in zip(statistics, values, strict=True):
-                self.history.record_batch(name, value)
+        self._statistics.append(getattr(self.criterion_, "statistics", {}))
         return step
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Add the means of the batches' statistics to the epoch's line."""
+        """Record the batches' statistics and their means.
+
+        All at once, since each look at a number makes a GPU wait.
+        """
         super().on_epoch_end(net, **kwargs)
-        for name in getattr(self.criterion_, "statistics", {}):
-            values = [batch[name] for batch in self.history[-1]["batches"] if name in batch]
-            defined = [value for value in values if np.isfinite(value)]
+        statistics, self._statistics = self._statistics, []
+        if not statistics or not statistics[0]:
+            return
+        names = list(statistics[0])
+        values = torch.stack([seen[name].float() for seen in statistics for name in names])
+        table = values.view(-1, len(names)).tolist()
+        for batch, row in zip(self.history[-1]["batches"], table, strict=False):
+            batch.update(zip(names, row, strict=True))
+        for name, column in zip(names, zip(*table, strict=True), strict=True):
+            defined = [value for value in column if np.isfinite(value)]
             self.history.record(name, float(np.mean(defined)) if defined else float("nan"))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Warn if the embeddings have drawn together into one point."""
         super().on_train_end(net, **kwargs)
+        self.module_.eval()
         spreads = [epoch["spread"] for epoch in self.history if "spread" in epoch]
         if not spreads:
             return
@@ -186,29 +263,39 @@ class TripletNet(NeuralNet):
                 stacklevel=2,
             )
 
-    def embed(self, X: NDArray, chunk_size: int = 4096) -> NDArray[np.float32]:
+    def embed(self, X: NDArray, chunk_size: int | None = None) -> NDArray[np.float32]:
         """Pass rows through the network in evaluation mode, a chunk at a time.
 
         Parameters
         ----------
         X : ndarray of shape (n_rows, ...)
 
-        chunk_size : int, default=4096
-            Bounds memory, not the result.
+        chunk_size : int, default=None
+            Bounds memory, not the result. None is 4096 rows, or fewer of large ones.
 
         Returns
         -------
         ndarray of shape (n_rows, n_components)
         """
         self.check_is_fitted()
+        if chunk_size is None:
+            chunk_size = int(np.clip(2**22 // max(X[:1].size, 1), 1, 4096))
         was_training = self.module_.training
-        self.module_.eval()
+        if was_training:
+            self.module_.eval()
+        embeddings = np.empty((0, 0), np.float32)
         try:
             with torch.inference_mode():
-                chunks = [self.infer(chunk).cpu() for chunk in as_tensor(X).split(chunk_size)]
+                for start in range(0, max(len(X), 1), chunk_size):
+                    rows = slice(start, start + chunk_size)
+                    chunk = self.infer(as_tensor(X[rows]))
+                    if start == 0:
+                        embeddings = np.empty((len(X), *chunk.shape[1:]), np.float32)
+                    embeddings[rows] = chunk.cpu()
         finally:
-            self.module_.train(was_training)
-        return torch.cat(chunks).float().numpy()
+            if was_training:
+                self.module_.train()
+        return embeddings
 
 
 @contextmanager
@@ -217,15 +304,13 @@ def isolated_rng(seed: int | None, device: Any) -> Iterator[None]:
 
     With ``seed=None`` the global generators are used as they are.
     """
-    device = torch.device(device)
-    on_cpu = device.type == "cpu"
-    with torch.random.fork_rng(
-        devices=[] if on_cpu else [device.index or 0],
-        device_type="cuda" if on_cpu else device.type,
-        enabled=seed is not None,
-    ):
-        if seed is not None:
-            torch.manual_seed(seed)
+    if seed is None:
+        yield
+        return
+    on_cuda = torch.device(device).type == "cuda"
+    # A seed reaches every GPU, so all of them are put back.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_cuda else []):
+        torch.manual_seed(seed)
         yield
 
 

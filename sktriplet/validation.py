@@ -27,20 +27,22 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number of one kind, from a bound on; never a bool."""
+    """A finite number of one kind, from a bound on and below another; never a bool."""
 
     kind: Any
     low: float
     includes_low: bool = True
+    high: float = np.inf
 
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, self.kind) or isinstance(value, bool):
             return False
-        return bool(self.low < value < np.inf or (self.includes_low and value == self.low))
+        return bool(self.low < value < self.high or (self.includes_low and value == self.low))
 
     def __str__(self) -> str:
         noun = "an integer" if self.kind is Integral else "a finite number"
-        return f"{noun} {'>=' if self.includes_low else '>'} {self.low}"
+        low = f"{noun} {'>=' if self.includes_low else '>'} {self.low}"
+        return low if self.high == np.inf else f"{low} and < {self.high}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ CONSTRAINTS: dict[str, list[Constraint]] = {
     "max_epochs": [Number(Integral, 1)],
     "lr": [Number(Real, 0, includes_low=False)],
     "weight_decay": [Number(Real, 0)],
+    "early_stopping": [BOOLEAN],
+    "validation_fraction": [Number(Real, 0, includes_low=False, high=1)],
+    "n_iter_no_change": [Number(Integral, 1)],
+    "tol": [Number(Real, 0)],
+    "precision": [OneOf(["float32", "bfloat16"])],
+    "warm_start": [BOOLEAN],
     "random_state": [
         NONE,
         Number(Integral, 0),
@@ -157,9 +165,18 @@ def validate_device(device: str | torch.device) -> torch.device:
 
 
 def validate_training_data(
-    estimator: Any, X: Any, y: Any
+    estimator: Any, X: Any, y: Any, *, reset: bool = True
 ) -> tuple[NDArray[np.float32], NDArray, NDArray[np.int64]]:
     """Check X and y, and number the classes.
+
+    Parameters
+    ----------
+    estimator : TripletEmbedder
+
+    X, y : array-like
+
+    reset : bool, default=True
+        Whether X says how wide rows are. If not, it must be as wide as in an earlier fit.
 
     Returns
     -------
@@ -173,7 +190,7 @@ def validate_training_data(
     ValueError
         If X is not a finite table, y does not hold class labels, or no triplet exists.
     """
-    X, y = validate_data(estimator, X, y, dtype=np.float32, ensure_min_samples=2)
+    X, y = validate_data(estimator, X, y, dtype=np.float32, ensure_min_samples=2, reset=reset)
     try:
         check_classification_targets(y)
         classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
@@ -196,6 +213,25 @@ def validate_training_data(
     return X, classes, labels.astype(np.int64, copy=False)
 
 
+def merged_classes(known: NDArray, new: NDArray) -> NDArray:
+    """Return the classes of both arrays, in order.
+
+    Raises
+    ------
+    ValueError
+        If one holds numbers and the other strings, say.
+    """
+    try:
+        if known.dtype.kind != "O" and (known.dtype.kind in "US") != (new.dtype.kind in "US"):
+            raise TypeError
+        return np.union1d(known, new)
+    except TypeError as error:
+        raise ValueError(
+            "The labels in y must be of the kind that was seen before. Got "
+            f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
+        ) from error
+
+
 def validate_rows(estimator: Any, X: Any) -> NDArray[np.float32]:
     """Check rows for a fitted estimator.
 
@@ -205,39 +241,6 @@ def validate_rows(estimator: Any, X: Any) -> NDArray[np.float32]:
         If X is not a finite table of the width seen in fit.
     """
     return validate_data(estimator, X, dtype=np.float32, reset=False)
-
-
-def validate_template(net: TripletNet, owned: dict[str, str], owner: str) -> None:
-    """Check that a template leaves alone what the estimator around it sets.
-
-    Parameters
-    ----------
-    net : TripletNet
-
-    owned : dict of str to str
-        Parameters of the net, to the parameter of the estimator that sets each.
-
-    owner : str
-        Name of the estimator's class.
-
-    Raises
-    ------
-    InvalidParameterError
-        Naming both parameters.
-    """
-    given = net.get_params(deep=False)
-    defaults = TripletNet().get_params(deep=False)
-    for theirs, ours in owned.items():
-        if theirs in given and (theirs not in defaults or given[theirs] != defaults[theirs]):
-            raise InvalidParameterError(
-                f"The 'net' parameter sets {theirs}={given[theirs]!r}, which {owner} sets "
-                f"itself: leave it out of the net and pass {ours}=... to {owner}."
-            )
-    if isinstance(net.criterion, nn.Module):
-        raise InvalidParameterError(
-            f"The 'net' parameter holds a criterion that is already made, "
-            f"{net.criterion!r}: pass its class, so that {owner} can set its parameters."
-        )
 
 
 def validate_module(network: nn.Module, rows: torch.Tensor, n_components: int | None) -> int:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_iris, load_wine, make_blobs
+from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 
 from sktriplet import TripletEmbedder
 
@@ -20,6 +20,13 @@ def wine():
 @pytest.fixture(scope="session")
 def iris():
     return load_iris(return_X_y=True)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """600 rows of it."""
+    X, y = load_digits(return_X_y=True)
+    return X[:600], y[:600]
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,14 @@ import pytest
 import sktriplet
 
 ALLOWED = {
-    "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
+    "embedder": {
+        *("callbacks", "data", "exceptions", "metrics", "modules", "net", "template"),
+        "validation",
+    },
+    "template": {"exceptions", "net"},
     "validation": {"criterion", "distances", "exceptions", "losses", "net"},
     "callbacks": set(),
-    "net": {"criterion", "data", "exceptions", "sampling"},
+    "net": {"callbacks", "criterion", "data", "exceptions", "sampling"},
     "criterion": {"distances", "losses", "mining"},
     "distances": set(),
     "mining": set(),

@@ -1,17 +1,153 @@
 import pickle
+from math import cos, pi
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
-from sktriplet import callbacks
+from sktriplet.callbacks import (
+    HAS_SKLEARN_CALLBACKS,
+    MAX_QUERIES,
+    MAX_REFERENCES,
+    hold_out,
+    precision_among_nearest,
+    stopped_early,
+)
+from sktriplet.data import ArrayDataset
+from sktriplet.modules import MLP
+from sktriplet.net import TripletNet
 
-if not callbacks.HAS_SKLEARN_CALLBACKS:
-    pytest.skip("scikit-learn has callbacks from 1.9 on", allow_module_level=True)
+if HAS_SKLEARN_CALLBACKS:
+    from sklearn.callback import ProgressBar, ScoringMonitor
 
-from sklearn.callback import ProgressBar, ScoringMonitor
+bridged = pytest.mark.skipif(
+    not HAS_SKLEARN_CALLBACKS, reason="scikit-learn has callbacks from 1.9 on"
+)
+
+
+class TestCosineAnnealing:
+    @pytest.fixture
+    def rates(self, blobs):
+        """Train, and return the learning rates of both groups at each step."""
+
+        class Watch(Callback):
+            def on_batch_end(self, net, **kwargs):
+                seen.append([group["lr"] for group in net.optimizer_.param_groups])
+
+        seen = []
+        net = TripletNet(
+            MLP((5,), 3, (4,)),
+            max_epochs=3,
+            min_batches=4,
+            lr=0.1,
+            optimizer__param_groups=[("head*", {"lr": 0.01})],
+            callbacks=[Watch()],
+            verbose=0,
+        )
+        net.fit(blobs[0].astype(np.float32), blobs[1])
+        return net, np.array(seen)
+
+    def test_half_a_cosine_step_by_step(self, rates):
+        _, seen = rates
+        expected = [(1 + cos(pi * step / 12)) / 2 for step in range(12)]
+        assert_allclose(seen / [0.01, 0.1], np.c_[expected, expected])
+
+    def test_the_rate_is_put_back(self, rates):
+        net, _ = rates
+        assert [group["lr"] for group in net.optimizer_.param_groups] == [0.01, 0.1]
+
+    def test_history_has_the_first_of_each_epoch(self, rates):
+        net, seen = rates
+        assert net.history[:, "lr"] == seen[::4, 0].tolist()
+
+    def test_training_again_runs_through_it_again(self, rates, blobs):
+        net, _ = rates
+        net.set_params(lr=0.2).partial_fit(blobs[0].astype(np.float32), blobs[1])
+        assert net.history[3, "lr"] == 0.2
+        assert net.history[:, "epoch"] == [1, 2, 3, 4, 5, 6]
+
+
+class TestHoldOut:
+    @given(
+        sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+        fraction=st.floats(0.05, 0.9),
+        seed=st.integers(0, 100),
+    )
+    def test_every_class_gives_its_part(self, sizes, fraction, seed):
+        labels = np.repeat(np.arange(len(sizes)), sizes)
+        rng = np.random.default_rng(seed)
+        rng.shuffle(labels)
+        try:
+            training, held_out = hold_out(labels, fraction, rng)
+        except ValueError:
+            assert fraction * sum(n for n in sizes if n - np.ceil(n * fraction) >= 2) < 1.0001
+            return
+        assert_array_equal(np.sort(np.r_[training, held_out]), np.arange(len(labels)))
+        for label, size in enumerate(sizes):
+            given_away = np.sum(labels[held_out] == label)
+            if size - np.ceil(size * fraction) >= 2:
+                assert np.floor(size * fraction) <= given_away <= np.ceil(size * fraction)
+            else:
+                assert given_away == 0
+
+    def test_another_seed_holds_out_others(self):
+        labels = np.arange(100) % 4
+        first, second = (hold_out(labels, 0.1, np.random.default_rng(i))[1] for i in range(2))
+        assert set(first) != set(second)
+
+
+class TestPrecisionAmongNearest:
+    @pytest.mark.parametrize("n_classes", [2, 5, 12])
+    def test_against_the_definition(self, rng, n_classes):
+        references, queries = rng.normal(size=(30, 2)), rng.normal(size=(20, 2))
+        labels = rng.permutation(np.arange(30) % n_classes)
+        query_labels = rng.integers(0, n_classes, 20)
+        scores = []
+        for query, label in zip(queries, query_labels, strict=True):
+            by_distance = sorted(range(30), key=lambda i: np.linalg.norm(references[i] - query))
+            k = min(5, np.sum(labels == label))
+            scores.append(sum(labels[i] == label for i in by_distance[:k]) / k)
+        ours = precision_among_nearest(queries, query_labels, references, labels)
+        assert ours == pytest.approx(np.mean(scores))
+
+
+class TestStoppedEarly:
+    def watched(self, n_rows, n_classes):
+        X = np.arange(n_rows, dtype=np.float32)[:, None]
+        dataset = ArrayDataset(X, np.arange(n_rows) % n_classes)
+        net = TripletNet(MLP((1,), 1), random_state=0, verbose=0).initialize()
+        own = list(net.callbacks_)
+        with stopped_early(net, dataset, fraction=0.1, patience=1, tol=0) as training:
+            score = net.callbacks_[0][1]
+        assert net.callbacks_ == own
+        return training, score.queries, score.references
+
+    def test_small_data_are_looked_at_whole(self):
+        training, queries, references = self.watched(500, 5)
+        assert len(queries) == 50
+        assert set(references.indices) == set(training.indices)
+        assert not set(queries.indices) & set(references.indices)
+
+    def test_large_data_in_part(self):
+        training, queries, references = self.watched(30_000, 5)
+        assert (len(queries), len(references)) == (MAX_QUERIES, MAX_REFERENCES)
+        assert set(references.indices) <= set(training.indices)
+        assert len(training) == 27_000
+
+    def test_of_many_classes_those_that_are_asked_for(self):
+        training, queries, references = self.watched(200_000, 10_000)
+        asked_for = np.isin(training.indices % 10_000, queries.indices % 10_000)
+        assert set(training.indices[asked_for][:MAX_REFERENCES]) <= set(training.indices)
+        n_asked_for = min(asked_for.sum(), MAX_REFERENCES)
+        found = np.isin(references.indices % 10_000, queries.indices % 10_000)
+        assert found.sum() == n_asked_for
 
 
 class Recorder:
@@ -36,6 +172,7 @@ class Recorder:
         self.calls.append("teardown")
 
 
+@bridged
 def test_callbacks_see_fit_and_each_epoch(quick, blobs):
     recorder = Recorder()
     quick(max_epochs=2).set_callbacks(recorder).fit(*blobs)
@@ -44,6 +181,7 @@ def test_callbacks_see_fit_and_each_epoch(quick, blobs):
     assert recorder.shape == (60, 32)
 
 
+@bridged
 def test_a_callback_can_stop_the_training(quick, blobs):
     recorder = Recorder(stop_after=3)
     embedder = quick(max_epochs=8).set_callbacks(recorder).fit(*blobs)
@@ -51,19 +189,31 @@ def test_a_callback_can_stop_the_training(quick, blobs):
     assert embedder.transform(blobs[0]).shape == (60, 32)
 
 
+@bridged
+def test_the_epoch_that_stopped_is_complete(quick, blobs, capsys):
+    """What asks to stop is heard last."""
+    embedder = quick(max_epochs=8, verbose=1, early_stopping=True)
+    embedder.set_callbacks(Recorder(stop_after=2)).fit(*blobs)
+    assert len(embedder.validation_scores_) == len(embedder.history_) == 2
+    assert len(capsys.readouterr().out.strip().split("\n")) == 4
+
+
+@bridged
 def test_watching_changes_nothing(quick, blobs):
     X, y = blobs
     watched = quick().set_callbacks(Recorder()).fit(X, y)
     assert (watched.transform(X) == quick().fit(X, y).transform(X)).all()
 
 
+@bridged
 def test_the_bridge_leaves_no_trace(quick, blobs):
     embedder = quick().set_callbacks(Recorder()).fit(*blobs)
-    assert "sklearn_callbacks" not in dict(embedder.net_.callbacks_)
+    assert "EpochReporter" not in dict(embedder.net_.callbacks_)
     pickle.loads(pickle.dumps(embedder.net_))
     clone(embedder).fit(*blobs)
 
 
+@bridged
 def test_teardown_after_a_failure(quick, blobs):
     def rubbish(*args, **kwargs):
         raise RuntimeError("rubbish")
@@ -74,11 +224,13 @@ def test_teardown_after_a_failure(quick, blobs):
     assert recorder.calls[-1] == "teardown"
 
 
+@bridged
 def test_progress_bar_alone(quick, blobs, capsys):
     quick(max_epochs=2).set_callbacks(ProgressBar()).fit(*blobs)
     assert "TripletEmbedder - fit" in capsys.readouterr().out
 
 
+@bridged
 def test_progress_bar_in_a_pipeline(quick, blobs, capsys):
     pipeline = make_pipeline(quick(), KNeighborsClassifier()).set_callbacks(ProgressBar())
     with pytest.warns(UserWarning, match="KNeighborsClassifier does not support callbacks"):
@@ -86,12 +238,14 @@ def test_progress_bar_in_a_pipeline(quick, blobs, capsys):
     assert "TripletEmbedder - fit" in capsys.readouterr().out
 
 
+@bridged
 def test_progress_bar_in_a_grid_search(quick, blobs, capsys):
     search = GridSearchCV(quick(), {"margin": [0.1, 0.2]}, cv=2)
     search.set_callbacks(ProgressBar()).fit(*blobs)
     assert capsys.readouterr().out.count("TripletEmbedder - fit") >= 5
 
 
+@bridged
 @pytest.mark.filterwarnings("ignore:The estimator KNeighborsClassifier does not support")
 def test_progress_bar_in_a_grid_search_over_a_pipeline(quick, blobs, capsys):
     pipeline = make_pipeline(quick(), KNeighborsClassifier())
@@ -100,6 +254,7 @@ def test_progress_bar_in_a_grid_search_over_a_pipeline(quick, blobs, capsys):
     assert capsys.readouterr().out.count("TripletEmbedder - fit") >= 5
 
 
+@bridged
 def test_scoring_monitor(quick, blobs):
     def map_at_r(estimator, X, y):
         return estimator.score(X, y)

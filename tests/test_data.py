@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 import torch
+from numpy.testing import assert_array_equal
+from torch.utils.data import Subset
 
-from sktriplet.data import ArrayDataset, BatchLoader, as_tensor
+from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of
 
 
 def test_rows_share_memory_with_the_array():
@@ -29,6 +32,7 @@ def test_without_labels():
 def test_consecutive_batches():
     dataset = ArrayDataset(np.arange(5), np.arange(5))
     loader = BatchLoader(dataset, batch_size=2)
+    assert len(loader) == 3
     assert [rows.tolist() for rows, _ in loader] == [[0, 1], [2, 3], [4]]
     assert [labels.tolist() for _, labels in loader] == [[0, 1], [2, 3], [4]], "a second time"
 
@@ -36,6 +40,48 @@ def test_consecutive_batches():
 def test_sampled_batches():
     dataset = ArrayDataset(np.arange(5) * 10, np.arange(5))
     loader = BatchLoader(dataset, 2, batch_sampler=[np.array([4, 0, 0]), np.array([2])])
+    assert len(loader) == 2
     rows, labels = zip(*loader, strict=True)
     assert [r.tolist() for r in rows] == [[40, 0, 0], [20]]
     assert torch.cat(labels).tolist() == [4, 0, 0, 2]
+
+
+@pytest.mark.parametrize("rows", [2, slice(1, 3), [0, 2], np.array([2, 2, 0])], ids=str)
+def test_what_comes_out_is_new(rows):
+    """A network may write to its input."""
+    X = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    X.setflags(write=False)
+    dataset = ArrayDataset(X, [5, 6, 7])
+    batch, labels = dataset[rows]
+    assert_array_equal(batch, X[rows])
+    assert_array_equal(labels, np.array([5, 6, 7])[rows])
+    batch.zero_()
+    assert X[2, 3] == 11
+
+
+def test_a_memory_map_stays_where_it_is(tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
+    dataset = ArrayDataset(np.load(tmp_path / "rows.npy", mmap_mode="r"), np.zeros(3, int))
+    assert not dataset.X.flags.owndata
+    batch, _ = dataset[np.array([2, 0])]
+    assert batch.dtype == torch.uint8
+    assert batch.tolist() == [[[8, 9], [10, 11]], [[0, 1], [2, 3]]]
+
+
+class TestParts:
+    dataset = ArrayDataset(np.arange(6) * 10, np.arange(6))
+    part = Subset(dataset, np.array([5, 3, 1]))
+
+    def test_labels(self):
+        assert_array_equal(labels_of(self.dataset), np.arange(6))
+        assert_array_equal(labels_of(self.part), [5, 3, 1])
+        assert_array_equal(labels_of(Subset(self.part, [2, 0])), [1, 5])
+
+    def test_sampled_batches(self):
+        ((rows, labels),) = BatchLoader(self.part, 2, batch_sampler=[np.array([0, 2])])
+        assert rows.tolist() == [50, 10]
+        assert labels.tolist() == [5, 1]
+
+    def test_consecutive_batches(self):
+        loader = BatchLoader(self.part, 2)
+        assert [rows.tolist() for rows, _ in loader] == [[50, 30], [10]]

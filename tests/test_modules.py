@@ -3,14 +3,14 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from sktriplet.modules import MLP, Standardizer, UnitSphere, embedding_network
+from sktriplet.modules import MLP, EmbeddingNetwork, Standardizer, make_body, merged_moments
 
 
 @pytest.mark.parametrize("hidden_layer_sizes", [(), (7,), [5, 6]])
 def test_mlp_shapes(hidden_layer_sizes):
     mlp = MLP((4,), 3, hidden_layer_sizes)
     assert mlp(torch.zeros(2, 4)).shape == (2, 3)
-    widths = [layer.out_features for layer in mlp.layers if isinstance(layer, torch.nn.Linear)]
+    widths = [layer.out_features for layer in mlp.modules() if isinstance(layer, torch.nn.Linear)]
     assert widths == [*hidden_layer_sizes, 3]
 
 
@@ -39,15 +39,76 @@ def test_standardizer_is_not_trained_but_travels():
     assert set(standardizer.state_dict()) == {"mean", "scale"}
 
 
-def test_unit_sphere():
-    rows = UnitSphere()(torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True))
-    assert torch.allclose(rows, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
-    rows.sum().backward()
+class TestEmbeddingNetwork:
+    def test_order(self):
+        body = torch.nn.Linear(2, 2, bias=False)
+        body.weight.data = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+        network = EmbeddingNetwork(body, standardizer=Standardizer([1.0, 1.0], [2.0, 1.0]))
+        # (9, 3) -> (4, 2) -> (4, 4) -> (1, 1) / sqrt(2)
+        assert torch.allclose(network(torch.tensor([[9.0, 3.0]])), torch.full((1, 2), 0.5**0.5))
+
+    def test_bare(self):
+        body = torch.nn.Linear(2, 2)
+        X = torch.randn(3, 2)
+        assert torch.equal(EmbeddingNetwork(body, normalize=False)(X), body(X))
+
+    def test_zero_stays_zero(self):
+        X = torch.zeros(1, 2, requires_grad=True)
+        output = EmbeddingNetwork(torch.nn.Identity())(X)
+        output.sum().backward()
+        assert torch.equal(output, torch.zeros(1, 2))
+        assert torch.isfinite(X.grad).all()
+
+    def test_bfloat16(self):
+        """The layers see half precision; what is compared afterwards does not."""
+        seen = []
+
+        class Spy(torch.nn.Module):
+            def forward(self, X):
+                seen.append((X.dtype, torch.is_autocast_enabled("cpu")))
+                return X
+
+        mlp = MLP((5,), 3, (32,))
+        mlp.layers.append(Spy())
+        X = torch.randn(50, 5) * 10 + 100
+        standardizer = Standardizer([100.0] * 5, [10.0] * 5)
+        half = EmbeddingNetwork(mlp, standardizer=standardizer, precision="bfloat16").eval()
+        full = EmbeddingNetwork(mlp, standardizer=standardizer).eval()
+        assert half(X).dtype == torch.float32
+        assert torch.allclose(half(X).norm(dim=1), torch.ones(50), atol=1e-6)
+        assert 1e-6 < (half(X) - full(X)).abs().max() < 0.05
+        assert seen[0] == (torch.bfloat16, True)
+        assert seen[-1] == (torch.float32, False)
+
+    def test_head_is_not_rounded(self):
+        head = MLP((4,), 3, ())
+        half = EmbeddingNetwork(head, normalize=False, precision="bfloat16")
+        X = torch.randn(9, 4)
+        assert torch.equal(half(X), head(X))
 
 
-def test_embedding_network_order():
-    body = torch.nn.Linear(2, 2)
-    whole = embedding_network(body, standardizer=Standardizer([0.0] * 2, [1.0] * 2))
-    names = [name for name, _ in whole.named_children()]
-    assert names == ["standardizer", "body", "normalizer"]
-    assert list(embedding_network(body, normalize=False)) == [body]
+class TestMakeBody:
+    def test_auto(self):
+        body = make_body("auto", (4,), 3, (5,), 0)
+        assert isinstance(body, MLP)
+        assert body(torch.zeros(2, 4)).shape == (2, 3)
+
+    def test_a_module_is_copied(self):
+        module = torch.nn.Linear(4, 3)
+        body = make_body(module, (4,), None, (), 0)
+        assert body is not module
+        assert torch.equal(body.weight, module.weight)
+
+    def test_a_factory_is_called(self):
+        assert make_body(lambda shape, width: (shape, width), (4,), 3, (), 0) == ((4,), 3)
+
+
+def test_merged_moments():
+    rows = np.random.default_rng(0).normal(50, 7, (100_001, 2)).astype(np.float32)
+    in_parts = StandardScaler()
+    for part in (rows[:70_000], rows[70_000:]):
+        merged_moments(in_parts, part)
+    at_once = StandardScaler().fit(rows)
+    np.testing.assert_allclose(in_parts.mean_, at_once.mean_, rtol=1e-9)
+    np.testing.assert_allclose(in_parts.scale_, at_once.scale_, rtol=1e-6)
+    assert in_parts.n_samples_seen_ == 100_001

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.base import clone
 from skorch.callbacks import Callback
-from torch.utils.data import DataLoader
+from skorch.dataset import ValidSplit
+from torch.utils.data import DataLoader, IterableDataset
 
 from sktriplet.criterion import ContrastiveLoss
 from sktriplet.exceptions import CollapseWarning
@@ -120,13 +121,6 @@ class Copy(torch.nn.Module):
         return X * self.scale
 
 
-def test_learning_rate_falls_to_nearly_zero(make_net, rows):
-    rates = make_net(max_epochs=10, lr=0.1).fit(*rows).history[:, "event_lr"]
-    assert rates[0] == 0.1
-    assert rates == sorted(rates, reverse=True)
-    assert 0 < rates[-1] < 0.01
-
-
 def test_the_schedule_can_be_switched_off(make_net, rows):
     net = make_net(callbacks__lr_scheduler=None).fit(*rows)
     assert net.optimizer_.param_groups[0]["lr"] == net.lr
@@ -224,11 +218,74 @@ def test_a_data_loader_of_ones_own(make_net, rows):
 
 
 def test_a_validation_split(make_net, rows):
-    from skorch.dataset import ValidSplit
-
     split = ValidSplit(3, stratified=True)
     net = make_net(train_split=split, iterator_train=DataLoader, iterator_valid=DataLoader)
     assert np.isfinite(net.fit(*rows).history[:, "valid_loss"]).all()
+
+
+def test_a_validation_split_with_balanced_batches(make_net, rows):
+    """skorch's split gives subsets, of which the sampler must find the labels."""
+    net = make_net(train_split=ValidSplit(3, stratified=True)).fit(*rows)
+    assert np.isfinite(net.history[:, "valid_loss"]).all()
+    assert net.history[0, "batches", 0, "train_batch_size"] == 40
+
+
+def test_statistics_are_those_of_training_batches(make_net, rows):
+    """Validation batches stand in the same list."""
+    alone = make_net(train_split=None).fit(*rows)
+    assert all("spread" in batch for batch in alone.history[0]["batches"])
+    batches = make_net(train_split=ValidSplit(3)).fit(*rows).history[0]["batches"]
+    assert ["spread" in batch for batch in batches] == [True] * 4 + [False]
+
+
+def test_iterable_data_of_unknown_length(make_net, rows):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return zip(torch.from_numpy(rows[0]), torch.from_numpy(rows[1]), strict=True)
+
+    net = make_net(iterator_train=DataLoader, callbacks__lr_scheduler=None, batch_size=60)
+    net.fit(Stream(), None)
+    assert net.history[:, "train_batch_count"] == [1, 1, 1]
+
+
+def test_go_on_from(make_net, rows):
+    first = make_net(max_epochs=2, callbacks__lr_scheduler=None).fit(*rows)
+    second = make_net(max_epochs=1, lr=0.5, callbacks__lr_scheduler=None).initialize()
+    second.module_.load_state_dict(first.module_.state_dict())
+    second.go_on_from(first)
+    step = first.optimizer_.state_dict()["state"][0]["step"].clone()
+    second.partial_fit(*rows)
+    assert second.optimizer_.param_groups[0]["lr"] == 0.5
+    assert second.history[:, "epoch"] == [1, 2, 3]
+    assert len(first.history) == 2
+    assert first.optimizer_.state_dict()["state"][0]["step"] == step == 8
+    assert second.optimizer_.state_dict()["state"][0]["step"] == 12
+
+
+def test_go_on_from_another_optimizer(make_net, rows):
+    first = make_net().fit(*rows)
+    second = make_net(optimizer=torch.optim.SGD, optimizer__momentum=0.5).initialize()
+    second.go_on_from(first)
+    assert not second.optimizer_.state_dict()["state"]
+    assert len(second.history) == 3
+
+
+def test_epochs_leave_out_what_is_internal(make_net, rows):
+    (epoch,) = make_net(max_epochs=1).fit(*rows).epochs
+    assert {"epoch", "train_loss", "lr", "dur", "spread"} < set(epoch)
+    assert not {"batches", "train_loss_best", "train_batch_count"} & set(epoch)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_compile(make_net, rows):
+    """Through torch's tracer, but not its code generator, which takes half a minute."""
+    plain, compiled = make_net(), make_net(compile=True, compile__backend="eager")
+    assert torch.equal(weights(compiled.fit(*rows)), weights(plain.fit(*rows)))
+    assert isinstance(compiled.module_, torch._dynamo.OptimizedModule)
+    assert not isinstance(compiled.criterion_, torch._dynamo.OptimizedModule)
+    again = pickle.loads(pickle.dumps(compiled))
+    assert (again.embed(rows[0]) == plain.embed(rows[0])).all()
+    assert torch.equal(weights(again.partial_fit(*rows)), weights(plain.partial_fit(*rows)))
 
 
 def test_lbfgs_which_asks_for_the_loss_many_times(make_net, rows):
