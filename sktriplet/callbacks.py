@@ -61,14 +61,13 @@ class CosineAnnealing(Callback):
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Note where to start from."""
-        self.first_epoch_ = len(net.history)
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
 
     def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
         """Set the rate of the step to come."""
         if not training:
             return
-        n_epochs = len(net.history) - 1 - self.first_epoch_
+        n_epochs = len(net.history) - 1 - net.first_epoch_
         n_batches = len(net.history[-1]["batches"]) - 1
         progress = (n_epochs + n_batches / net.batches_per_epoch_) / net.max_epochs
         for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):

@@ -168,9 +168,6 @@ class TripletNet(NeuralNet):
         that remain are run. What an interrupted training has learned is kept.
         """
         with isolated_rng(self.random_state, self.device):
-            if not self.initialized_:
-                self.initialize()
-            self.first_epoch_ = len(self.history)
             super().partial_fit(X, y, classes, **fit_params)
         if self.history and "train_batch_count" not in self.history[-1]:
             del self.history[-1]
@@ -181,6 +178,11 @@ class TripletNet(NeuralNet):
                 stacklevel=2,
             )
         return self
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note the epoch to start from, before a callback loads a later one."""
+        super().on_train_begin(net, **kwargs)
+        self.first_epoch_ = len(self.history)
 
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
@@ -220,7 +222,7 @@ class TripletNet(NeuralNet):
         self._statistics: list[dict[str, torch.Tensor]] = []
         if self.random_state is not None:
             entropy = np.random.SeedSequence([self.random_state, epoch])
-            torch.manual_seed(int(entropy.generate_state(1)[0]))
+            seed_generators(int(entropy.generate_state(1)[0]), self.device)
 
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
         """Take a step, and note what the criterion saw in the batch."""
@@ -250,10 +252,10 @@ class TripletNet(NeuralNet):
         """Warn if the embeddings have drawn together into one point."""
         super().on_train_end(net, **kwargs)
         self.module_.eval()
-        spreads = [epoch["spread"] for epoch in self.history if "spread" in epoch]
-        if not spreads:
+        watched = [epoch for epoch in self.history if "spread" in epoch]
+        if not watched:
             return
-        at_first, at_last = self.history[0]["batches"][0]["spread"], spreads[-1]
+        at_first, at_last = watched[0]["batches"][0]["spread"], watched[-1]["spread"]
         if at_last < COLLAPSED * at_first:
             warnings.warn(
                 f"The embeddings have collapsed: their spread fell from {at_first:.3g} to "
@@ -262,6 +264,11 @@ class TripletNet(NeuralNet):
                 CollapseWarning,
                 stacklevel=2,
             )
+
+    def _set_training(self, training: bool = True) -> None:
+        # skorch walks through all submodules before every step.
+        if self.module_.training != training:
+            super()._set_training(training)
 
     def embed(self, X: NDArray, chunk_size: int | None = None) -> NDArray[np.float32]:
         """Pass rows through the network in evaluation mode, a chunk at a time.
@@ -291,7 +298,7 @@ class TripletNet(NeuralNet):
                     chunk = self.infer(as_tensor(X[rows]))
                     if start == 0:
                         embeddings = np.empty((len(X), *chunk.shape[1:]), np.float32)
-                    embeddings[rows] = chunk.cpu()
+                    embeddings[rows] = chunk.float().cpu()
         finally:
             if was_training:
                 self.module_.train()
@@ -307,11 +314,25 @@ def isolated_rng(seed: int | None, device: Any) -> Iterator[None]:
     if seed is None:
         yield
         return
-    on_cuda = torch.device(device).type == "cuda"
-    # A seed reaches every GPU, so all of them are put back.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_cuda else []):
-        torch.manual_seed(seed)
-        yield
+    kind = torch.device(device).type
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if kind == "cuda" else []):
+        on_mps = torch.mps.get_rng_state() if kind == "mps" else None
+        seed_generators(seed, device)
+        try:
+            yield
+        finally:
+            if on_mps is not None:
+                torch.mps.set_rng_state(on_mps)
+
+
+def seed_generators(seed: int, device: Any) -> None:
+    """Seed torch's generators on the CPU and on one kind of device, and on no other."""
+    torch.default_generator.manual_seed(seed)
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    elif kind == "mps":
+        torch.mps.manual_seed(seed)
 
 
 @contextmanager

@@ -90,6 +90,15 @@ class TestCollapse:
         with pytest.warns(CollapseWarning, match="spread fell from .* Try mining='semi_hard'"):
             net.fit(X, y)
 
+    def test_a_criterion_without_statistics_before(self, rows):
+        X, y = rows
+        settings = {"max_epochs": 1, "min_batches": 4, "random_state": 0, "verbose": 0}
+        net = TripletNet(Copy(), torch.nn.CrossEntropyLoss, **settings).fit(X, y)
+        again = TripletNet(Copy(), **settings).initialize()
+        again.go_on_from(net)
+        again.partial_fit(X, y)
+        assert ["spread" in epoch for epoch in again.epochs] == [False, True]
+
     def test_separated_classes_are_not(self, rows):
         """Nothing is left to mine, but that is success."""
         X, y = np.eye(3, dtype=np.float32)[rows[1]], rows[1]
@@ -180,6 +189,26 @@ def test_global_random_state_is_put_back(make_net, rows):
     assert (numpy_before == np.random.get_state()[1]).all()
 
 
+@pytest.mark.parametrize("other", [torch.cuda, torch.mps])
+def test_devices_that_are_not_used_are_not_seeded(make_net, rows, other, monkeypatch):
+    monkeypatch.setattr(other, "manual_seed", None)
+    monkeypatch.setattr(torch, "manual_seed", None)
+    if other is torch.cuda:
+        monkeypatch.setattr(other, "manual_seed_all", None)
+    make_net().fit(*rows)
+
+
+def test_mps_is_seeded_and_put_back(monkeypatch):
+    """As far as that can be told without one."""
+    state = [7]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state[0])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda value: state.__setitem__(0, value))
+    monkeypatch.setattr(torch.mps, "manual_seed", lambda value: state.__setitem__(0, value))
+    with isolated_rng(3, "mps"):
+        assert state == [3]
+    assert state == [7]
+
+
 def test_without_a_seed_the_global_generator_is_used(rows):
     with isolated_rng(None, "cpu"):
         before = torch.get_rng_state()
@@ -268,6 +297,19 @@ def test_go_on_from_another_optimizer(make_net, rows):
     second.go_on_from(first)
     assert not second.optimizer_.state_dict()["state"]
     assert len(second.history) == 3
+
+
+def test_submodules_are_set_to_training_once(make_net, rows):
+    """And not before every step, so that a callback can keep some of them from it."""
+
+    class Freeze(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            net.module_.train()
+            net.module_.layers[1].eval()
+
+    net = make_net(callbacks=[Freeze()]).fit(*rows)
+    assert torch.equal(net.module_.layers[1].running_mean, torch.zeros(8))
+    assert not net.module_.training
 
 
 def test_epochs_leave_out_what_is_internal(make_net, rows):
