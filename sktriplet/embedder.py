@@ -292,7 +292,9 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
+            Images are of shape ``(n_samples, height, width)``, or with channels first or
+            last. Those of type uint8 stay so until their batch is made.
 
         y : array-like of shape (n_samples,)
             Class labels, of any kind that scikit-learn's classifiers take.
@@ -334,7 +336,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
             At least two classes, one of them with two rows.
@@ -374,7 +376,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         Returns
         -------
@@ -392,7 +394,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
 
