@@ -22,6 +22,7 @@ ALLOWED = {
     "mining": set(),
     "losses": set(),
     "sampling": set(),
+    "augmentation": set(),
     "data": set(),
     "modules": set(),
     "metrics": set(),
