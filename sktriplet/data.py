@@ -30,8 +30,8 @@ class ArrayDataset(Dataset):
         return len(self.X)
 
     def __getitem__(self, rows: Any) -> tuple[Tensor, Tensor]:
-        if isinstance(rows, np.ndarray):
-            # Twice as fast as indexing, be it NumPy's or torch's.
+        if isinstance(rows, np.ndarray) and self.X.flags.c_contiguous:
+            # Twice as fast as indexing, but it would copy an array of another order whole.
             return torch.from_numpy(self.X.take(rows, axis=0)), torch.from_numpy(self.y.take(rows))
         return torch.from_numpy(np.array(self.X[rows])), torch.from_numpy(np.array(self.y[rows]))
 
@@ -82,5 +82,8 @@ class BatchLoader:
 
 
 def as_tensor(array: NDArray) -> Tensor:
-    """Return the array as a tensor, sharing memory where torch may write to it."""
-    return torch.from_numpy(np.require(array, requirements="W"))
+    """Return the array as a tensor, sharing memory where torch may write to it.
+
+    Torch has no negative strides, and says so only when it meets one.
+    """
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sktriplet.assembly import build_net, build_network, merged_moments, validate_template
 from sktriplet.callbacks import (
     CallbackSupportMixin,
     epochs_reported,
@@ -25,9 +26,7 @@ from sktriplet.callbacks import (
 from sktriplet.data import ArrayDataset, as_tensor
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.modules import EmbeddingNetwork, Standardizer, make_body, merged_moments
 from sktriplet.net import TripletNet, isolated_rng, one_thread
-from sktriplet.template import build_net, validate_template
 from sktriplet.validation import (
     merged_classes,
     validate_device,
@@ -82,16 +81,26 @@ class TripletEmbedder(
         Whether to put embeddings on the unit sphere.
 
     module : "auto", class, callable or torch.nn.Module, default="auto"
-        The network. ``"auto"`` is :class:`~sktriplet.modules.MLP`. A class or a callable
-        is called with ``(input_shape, n_components)``. A module is copied, and its
-        weights are where training starts.
+        The network. ``"auto"`` is :class:`~sktriplet.modules.MLP` for tables and
+        :class:`~sktriplet.modules.ConvNet` for images. A class or a callable is called
+        with ``(input_shape, n_components)``, input_shape being ``(n_features,)`` or
+        ``(channels, height, width)``. A module is copied, and its weights are where
+        training starts.
 
     hidden_layer_sizes : sequence of int, default=(128, 64)
-        Only used when ``module="auto"``.
+        Only used when ``module="auto"`` and X is a table.
+
+    input_shape : tuple of three int, default=None
+        ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
+        or whose channels cannot be told from the shape of X.
+
+    augment : callable, default=None
+        Maps a batch of images ``(B, channels, height, width)``, of the dtype of X, to
+        another one; in training only. What it draws from torch's generators is repeatable.
 
     standardize : bool, default=True
         Whether the network centres and scales its inputs with the training rows' mean
-        and standard deviation.
+        and standard deviation, for each feature or for each channel.
 
     batch_size : int, default=128
         Rows in a batch; fewer where the data are small.
@@ -179,7 +188,10 @@ class TripletEmbedder(
         The highest of them.
 
     n_features_in_ : int
-        Number of features seen in fit.
+        Number of features seen in fit; of images, the product of `input_shape_`.
+
+    input_shape_ : tuple of int
+        ``(n_features,)``, or ``(channels, height, width)``.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features seen in fit, where X has names that are all strings.
@@ -228,6 +240,8 @@ class TripletEmbedder(
         normalize: bool = True,
         module: Any = "auto",
         hidden_layer_sizes: Any = (128, 64),
+        input_shape: tuple[int, int, int] | None = None,
+        augment: Any = None,
         standardize: bool = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
@@ -253,6 +267,8 @@ class TripletEmbedder(
         self.normalize = normalize
         self.module = module
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.input_shape = input_shape
+        self.augment = augment
         self.standardize = standardize
         self.batch_size = batch_size
         self.samples_per_class = samples_per_class
@@ -295,19 +311,19 @@ class TripletEmbedder(
         """
         device = self._validate_settings()
         goes_on = self.warm_start and hasattr(self, "net_")
-        rows, classes, labels = validate_training_data(self, X, y, reset=not goes_on)
+        rows, labels, seen = validate_training_data(self, X, y, reset=not goes_on)
         moments = self._moments if goes_on else None
         if self.standardize and moments is None:
-            moments = merged_moments(StandardScaler(), rows)
-        fitted = self._prepare(rows, moments, device, goes_on=goes_on) | {"classes_": classes}
+            moments = merged_moments(StandardScaler(), rows, seen["input_shape_"])
+        fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on)
         net, dataset = fitted["net_"], ArrayDataset(rows, labels)
         with (
-            self._threads(),
+            self._threads(seen["input_shape_"]),
             self._held_out(net, dataset) as training_set,
             epochs_reported(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
-        self.__dict__.update(fitted)
+        self._publish(fitted)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
@@ -339,19 +355,18 @@ class TripletEmbedder(
             raise ValueError("partial_fit does not support early_stopping=True.")
         device = self._validate_settings()
         goes_on = hasattr(self, "net_")
-        rows, classes, labels = validate_training_data(self, X, y, reset=not goes_on)
+        rows, labels, seen = validate_training_data(self, X, y, reset=not goes_on)
         if goes_on:
-            classes = merged_classes(self.classes_, classes)
+            seen["classes_"] = merged_classes(self.classes_, seen["classes_"])
         moments = None
         if self.standardize:
-            seen = (self._moments if goes_on else None) or StandardScaler()
-            moments = merged_moments(copy.deepcopy(seen), rows)
-        fitted = self._prepare(
-            rows, moments, device, goes_on=goes_on, max_epochs=1, callbacks__lr_scheduler=None
-        )
-        with self._threads():
+            before = copy.deepcopy(self._moments if goes_on else None) or StandardScaler()
+            moments = merged_moments(before, rows, seen["input_shape_"])
+        one_epoch = {"max_epochs": 1, "callbacks__lr_scheduler": None}
+        fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on, **one_epoch)
+        with self._threads(seen["input_shape_"]):
             fitted["net_"].partial_fit(ArrayDataset(rows, labels))
-        self.__dict__.update(fitted | {"classes_": classes})
+        self._publish(fitted)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -425,7 +440,8 @@ class TripletEmbedder(
 
     def _prepare(
         self,
-        rows: NDArray[np.float32],
+        rows: NDArray,
+        seen: dict[str, Any],
         moments: StandardScaler | None,
         device: torch.device,
         *,
@@ -434,41 +450,25 @@ class TripletEmbedder(
     ) -> dict[str, Any]:
         """Make what a fitted estimator has, with a net that is ready to be trained."""
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        start = self.net_.module_.body if goes_on else None
         with isolated_rng(seed, device):
-            network = self._build_network(rows.shape[1:], moments, seed, goes_on).to(device)
-            width = validate_module(network, as_tensor(rows[:2]).to(device), self.n_components)
+            network = build_network(self, seen["input_shape_"], moments, seed=seed, start=start)
+            first = as_tensor(rows[:2]).to(device)
+            width = validate_module(network.to(device), first, self.n_components)
         settings |= {"random_state": seed, "device": str(device)}
         net = build_net(self, network, **settings).initialize()
         if goes_on:
             net.go_on_from(self.net_)
-        return {"net_": net, "_moments": moments, "_n_features_out": width}
+        return seen | {"net_": net, "_moments": moments, "_n_features_out": width}
 
-    def _build_network(
-        self,
-        input_shape: tuple[int, ...],
-        moments: StandardScaler | None,
-        seed: int,
-        goes_on: bool,
-    ) -> EmbeddingNetwork:
-        body = make_body(self.module, input_shape, self.n_components, self.hidden_layer_sizes, seed)
-        if goes_on:
-            try:
-                body.load_state_dict(self.net_.module_.body.state_dict())
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{type(self).__name__} cannot go on training a network of another shape: "
-                    f"n_components, hidden_layer_sizes and module must stay. {error}"
-                ) from error
-        return EmbeddingNetwork(
-            body,
-            standardizer=moments and Standardizer(moments.mean_, moments.scale_),
-            normalize=self.normalize,
-            precision=self.precision,
-        )
+    def _publish(self, fitted: dict[str, Any]) -> None:
+        self.__dict__.pop("feature_names_in_", None)
+        self.__dict__.update(fitted)
 
-    def _threads(self) -> AbstractContextManager[None]:
-        # A net as small as the default gains nothing from threads: 0.71 s on 1 and on 2.
-        return one_thread() if self.module == "auto" else nullcontext()
+    def _threads(self, input_shape: tuple[int, ...]) -> AbstractContextManager[None]:
+        # A net as small as the MLP gains nothing from threads: 0.71 s on 1 and on 2.
+        is_mlp = self.module == "auto" and len(input_shape) == 1
+        return one_thread() if is_mlp else nullcontext()
 
     def _held_out(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
         if not self.early_stopping:
@@ -484,5 +484,6 @@ class TripletEmbedder(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -1,14 +1,9 @@
 """The networks, and what stands before and behind them."""
 
-import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,12 +58,60 @@ class MLP(nn.Module):
         return _in_full_precision(self.head, self.layers(X))
 
 
+class ConvNet(nn.Module):
+    """Placeholder."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_components: int,
+        *,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(input_shape[0], 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8, n_components)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3, generator=generator)
+
+    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+        return _in_full_precision(self.head, self.layers(X).mean(dim=(2, 3)))
+
+
+class ChannelsFirst(nn.Module):
+    """Images of any layout, put into the one that convolutions take.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(C, H, W)``. Batches may be ``(B, C, H, W)``, ``(B, H, W, C)``, ``(B, H, W)``
+        if C is 1, or ``(B, C * H * W)``, and come out as the first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktriplet.modules import ChannelsFirst
+    >>> ChannelsFirst((3, 8, 9))(torch.zeros(5, 8, 9, 3)).shape
+    torch.Size([5, 3, 8, 9])
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+        if X.ndim == 4 and X.shape[1:] != self.shape:
+            return X.movedim(-1, 1)
+        return X.reshape(len(X), *self.shape)
+
+
 class Standardizer(nn.Module):
     """``(X - mean) / scale`` with the statistics of the training rows.
 
     Parameters
     ----------
-    mean, scale : array-like of shape (n_features,)
+    mean, scale : array-like
+        Of a shape that goes with that of X.
     """
 
     mean: Tensor
@@ -83,46 +126,6 @@ class Standardizer(nn.Module):
         return (X - self.mean) / self.scale
 
 
-def merged_moments(moments: StandardScaler, rows: NDArray[np.float32]) -> StandardScaler:
-    """Let more rows into the means and deviations, in parts: scikit-learn copies them."""
-    for part in gen_batches(len(rows), max(1, 2**21 // rows[0].size)):
-        moments.partial_fit(rows[part])
-    return moments
-
-
-def make_body(
-    module: Any,
-    input_shape: tuple[int, ...],
-    n_components: Any,
-    hidden_layer_sizes: Sequence[int],
-    seed: int,
-) -> nn.Module:
-    """Return the network that is asked for.
-
-    Parameters
-    ----------
-    module : "auto", class, callable or nn.Module
-        ``"auto"`` is an `MLP`, a class or callable is called with
-        ``(input_shape, n_components)``, a module is copied.
-
-    input_shape : tuple of int
-
-    n_components : int or None
-
-    hidden_layer_sizes : sequence of int
-        Of the `MLP`.
-
-    seed : int
-        Of its initial weights.
-    """
-    if isinstance(module, nn.Module):
-        return copy.deepcopy(module)
-    if module == "auto":
-        generator = torch.Generator().manual_seed(seed)
-        return MLP(input_shape, n_components, hidden_layer_sizes, generator=generator)
-    return module(input_shape, n_components)
-
-
 class EmbeddingNetwork(nn.Module):
     """A network, and what stands before and behind it.
 
@@ -130,6 +133,12 @@ class EmbeddingNetwork(nn.Module):
     ----------
     body : nn.Module
         Maps ``(B, ...)`` to ``(B, n_components)``.
+
+    layout : ChannelsFirst, default=None
+        None takes inputs as they are.
+
+    augment : callable, default=None
+        Maps a batch in that layout to another. In training only.
 
     standardizer : Standardizer, default=None
         None takes inputs as they are.
@@ -146,19 +155,26 @@ class EmbeddingNetwork(nn.Module):
         self,
         body: nn.Module,
         *,
+        layout: ChannelsFirst | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         standardizer: Standardizer | None = None,
         normalize: bool = True,
         precision: str = "float32",
     ):
         super().__init__()
         self.body = body
+        self.layout = layout
+        self.augment = augment
         self.standardizer = standardizer
         self.normalize = normalize
         self.precision = precision
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        if self.standardizer is not None:
-            X = self.standardizer(X)
+        if self.layout is not None:
+            X = self.layout(X)
+        if self.augment is not None and self.training:
+            X = self.augment(X)
+        X = X.float() if self.standardizer is None else self.standardizer(X)
         if self.precision == "bfloat16":
             with torch.autocast(X.device.type, torch.bfloat16):
                 embeddings = self.body(X).float()

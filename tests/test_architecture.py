@@ -10,10 +10,10 @@ import sktriplet
 
 ALLOWED = {
     "embedder": {
-        *("callbacks", "data", "exceptions", "metrics", "modules", "net", "template"),
-        "validation",
+        *("callbacks", "data", "exceptions", "metrics", "net", "validation"),
+        "assembly",
     },
-    "template": {"exceptions", "net"},
+    "assembly": {"data", "exceptions", "modules", "net"},
     "validation": {"criterion", "distances", "exceptions", "losses", "net"},
     "callbacks": set(),
     "net": {"callbacks", "criterion", "data", "exceptions", "sampling"},

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,26 @@ def test_a_read_only_array_is_copied_and_not_warned_about():
     tensor = as_tensor(X)
     tensor += 1
     assert (X == 1).all()
+
+
+@pytest.mark.parametrize(
+    "order", [np.s_[::-1, ::-1], np.s_[:, ::2]], ids=["turned", "every second"]
+)
+def test_views_of_any_strides(order):
+    X = np.arange(12, dtype=np.float32).reshape(3, 4)[order]
+    assert_array_equal(as_tensor(X), X)
+    assert_array_equal(ArrayDataset(X)[np.array([1, 0])][0], X[[1, 0]])
+
+
+def test_an_array_in_column_order_is_not_copied_for_each_batch():
+    X = np.asfortranarray(np.ones((200_000, 50), np.float32))
+    dataset, rows = ArrayDataset(X), np.arange(10)
+    tracemalloc.start()
+    batch, _ = dataset[rows]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_array_equal(batch, X[:10])
+    assert peak < 100_000
 
 
 def test_without_labels():

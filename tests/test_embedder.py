@@ -337,6 +337,8 @@ class TestScikitLearn:
         [
             pytest.param(lambda X: X.astype(np.float32), id="float32"),
             pytest.param(np.asfortranarray, id="Fortran order"),
+            pytest.param(lambda X: X.astype(np.float32)[::-1][::-1], id="a view"),
+            pytest.param(lambda X: X[:, ::-1].astype(np.float32)[:, ::-1], id="turned twice"),
             pytest.param(lambda X: np.repeat(X, 2, axis=0)[::2], id="strided"),
             pytest.param(lambda X: X.tolist(), id="lists"),
             pytest.param(pd.DataFrame, id="DataFrame"),
@@ -447,7 +449,6 @@ class TestErrors:
             (X, np.c_[y, y], "1d array"),
             (X, y[:-1], "inconsistent numbers of samples"),
             (X[:, 0], y, "Expected 2D array"),
-            (X[..., None], y, "dim 3"),
             (np.full((12, 3), "a"), y, "could not convert string"),
             (X * 1j, y, "Complex data"),
         ],
@@ -456,6 +457,18 @@ class TestErrors:
     def test_data(self, rows, labels, message):
         with pytest.raises(ValueError, match=message):
             TripletEmbedder().fit(rows, labels)
+
+    @pytest.mark.parametrize("labels", [np.zeros(12), np.arange(12)])
+    def test_what_failed_is_not_remembered(self, quick, labels):
+        embedder = quick()
+        with pytest.raises(ValueError, match="requires"):
+            embedder.fit(X, labels)
+        assert not hasattr(embedder, "n_features_in_")
+        embedder.fit(X, y)
+        with pytest.raises(ValueError, match="requires"):
+            embedder.fit(pd.DataFrame(X[:, :2], columns=["a", "b"]), labels)
+        assert embedder.n_features_in_ == 3
+        assert not hasattr(embedder, "feature_names_in_")
 
     def test_sparse(self):
         with pytest.raises(TypeError, match=r"[Ss]parse"):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from sktriplet.modules import MLP, EmbeddingNetwork, Standardizer, make_body, merged_moments
+from sktriplet.modules import MLP, ChannelsFirst, EmbeddingNetwork, Standardizer
 
 
 @pytest.mark.parametrize("hidden_layer_sizes", [(), (7,), [5, 6]])
@@ -52,6 +52,30 @@ class TestEmbeddingNetwork:
         X = torch.randn(3, 2)
         assert torch.equal(EmbeddingNetwork(body, normalize=False)(X), body(X))
 
+    def test_images(self):
+        """Laid out, then augmented in training as they are, then standardized."""
+        seen = []
+
+        def augment(images):
+            seen.append((images.dtype, images.shape))
+            return images + 1
+
+        network = EmbeddingNetwork(
+            torch.nn.Flatten(),
+            layout=ChannelsFirst((1, 2, 2)),
+            augment=augment,
+            standardizer=Standardizer([[[2.0]]], [[[2.0]]]),
+            normalize=False,
+        )
+        images = torch.tensor([[[0, 2], [4, 6]]], dtype=torch.uint8)
+        assert network(images).tolist() == [[-0.5, 0.5, 1.5, 2.5]]
+        assert network.eval()(images).tolist() == [[-1, 0, 1, 2]]
+        assert seen == [(torch.uint8, (1, 1, 2, 2))]
+
+    def test_integers_are_made_floats(self):
+        network = EmbeddingNetwork(torch.nn.Linear(2, 2), normalize=False)
+        assert network(torch.zeros(1, 2, dtype=torch.uint8)).dtype == torch.float32
+
     def test_zero_stays_zero(self):
         X = torch.zeros(1, 2, requires_grad=True)
         output = EmbeddingNetwork(torch.nn.Identity())(X)
@@ -87,28 +111,20 @@ class TestEmbeddingNetwork:
         assert torch.equal(half(X), head(X))
 
 
-class TestMakeBody:
-    def test_auto(self):
-        body = make_body("auto", (4,), 3, (5,), 0)
-        assert isinstance(body, MLP)
-        assert body(torch.zeros(2, 4)).shape == (2, 3)
+class TestChannelsFirst:
+    images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
 
-    def test_a_module_is_copied(self):
-        module = torch.nn.Linear(4, 3)
-        body = make_body(module, (4,), None, (), 0)
-        assert body is not module
-        assert torch.equal(body.weight, module.weight)
+    def test_every_layout_comes_out_the_same(self):
+        layout = ChannelsFirst((3, 4, 5))
+        for given in (self.images, self.images.movedim(1, -1), self.images.flatten(1)):
+            assert torch.equal(layout(given), self.images)
 
-    def test_a_factory_is_called(self):
-        assert make_body(lambda shape, width: (shape, width), (4,), 3, (), 0) == ((4,), 3)
+    def test_grey(self):
+        grey = self.images[:, :1]
+        layout = ChannelsFirst((1, 4, 5))
+        for given in (grey, grey[:, 0], grey.movedim(1, -1), grey.flatten(1)):
+            assert torch.equal(layout(given), grey)
 
-
-def test_merged_moments():
-    rows = np.random.default_rng(0).normal(50, 7, (100_001, 2)).astype(np.float32)
-    in_parts = StandardScaler()
-    for part in (rows[:70_000], rows[70_000:]):
-        merged_moments(in_parts, part)
-    at_once = StandardScaler().fit(rows)
-    np.testing.assert_allclose(in_parts.mean_, at_once.mean_, rtol=1e-9)
-    np.testing.assert_allclose(in_parts.scale_, at_once.scale_, rtol=1e-6)
-    assert in_parts.n_samples_seen_ == 100_001
+    def test_channels_first_where_both_could_be(self):
+        cubes = torch.arange(54).reshape(2, 3, 3, 3)
+        assert torch.equal(ChannelsFirst((3, 3, 3))(cubes), cubes)

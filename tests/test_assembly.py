@@ -1,16 +1,83 @@
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 
+from sktriplet import TripletEmbedder
+from sktriplet.assembly import build_network, merged_moments
 from sktriplet.criterion import TripletLoss
 from sktriplet.exceptions import InvalidParameterError
-from sktriplet.modules import MLP
+from sktriplet.modules import MLP, ChannelsFirst, ConvNet
 from sktriplet.net import TripletNet
 
 
 def weights(embedder):
     return torch.nn.utils.parameters_to_vector(embedder.net_.module_.parameters()).detach()
+
+
+class TestNetwork:
+    def test_tables_get_an_mlp(self):
+        embedder = TripletEmbedder(3, hidden_layer_sizes=(5,))
+        network = build_network(embedder, (4,), None, seed=0)
+        assert isinstance(network.body, MLP)
+        assert network.layout is None
+        assert network(torch.randn(2, 4)).shape == (2, 3)
+
+    def test_images_get_a_conv_net(self):
+        network = build_network(TripletEmbedder(3), (2, 16, 16), None, seed=0)
+        assert isinstance(network.body, ConvNet)
+        assert network(torch.zeros(5, 16, 16, 2, dtype=torch.uint8)).shape == (5, 3)
+
+    def test_the_seed_decides(self):
+        def weights(seed):
+            network = build_network(TripletEmbedder(3), (1, 16, 16), None, seed=seed)
+            return torch.nn.utils.parameters_to_vector(network.parameters())
+
+        assert torch.equal(weights(0), weights(0))
+        assert not torch.equal(weights(0), weights(1))
+
+    def test_a_module_is_copied(self):
+        module = torch.nn.Linear(4, 3)
+        body = build_network(TripletEmbedder(module=module), (4,), None, seed=0).body
+        assert body is not module
+        assert torch.equal(body.weight, module.weight)
+
+    def test_a_factory_is_called(self):
+        calls = []
+
+        def factory(input_shape, n_components):
+            calls.append((input_shape, n_components))
+            return torch.nn.Identity()
+
+        build_network(TripletEmbedder(3, module=factory), (2, 8, 9), None, seed=0)
+        assert calls == [((2, 8, 9), 3)]
+
+
+class TestMoments:
+    def test_tables(self):
+        rows = np.random.default_rng(0).normal(50, 7, (1_200_001, 2)).astype(np.float32)
+        in_parts = StandardScaler()
+        for part in (rows[:70_000], rows[70_000:]):
+            merged_moments(in_parts, part, (2,))
+        at_once = StandardScaler().fit(rows)
+        assert_allclose(in_parts.mean_, at_once.mean_, rtol=1e-9)
+        assert_allclose(in_parts.scale_, at_once.scale_, rtol=1e-6)
+        assert in_parts.n_samples_seen_ == 1_200_001
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+    @pytest.mark.parametrize("shape", [(20, 3, 8, 9), (20, 8, 9, 3), (20, 216)])
+    def test_images_by_channel(self, shape, dtype):
+        images = np.random.default_rng(0).integers(255, size=shape).astype(dtype)
+        moments = merged_moments(StandardScaler(), images, (3, 8, 9))
+        channels = ChannelsFirst((3, 8, 9))(torch.from_numpy(images)).double()
+        assert_allclose(moments.mean_, channels.mean(dim=(0, 2, 3)), rtol=1e-6)
+        deviations = channels.std(dim=(0, 2, 3), correction=0)
+        assert_allclose(moments.scale_, deviations, rtol=1e-6)
+        network = build_network(TripletEmbedder(), (3, 8, 9), moments, seed=0)
+        standardized = network.standardizer(channels.float())
+        assert_allclose(standardized.mean(dim=(0, 2, 3)), np.zeros(3), atol=1e-5)
 
 
 class TestTemplate:

@@ -1,12 +1,19 @@
-"""The ``net`` parameter: what a template may set, and the net that is made from it."""
+"""From an embedder's parameters to the network, and to the net that trains it."""
 
+import copy
 import inspect
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from torch import nn
 
+from sktriplet.data import as_tensor
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.modules import MLP, ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
 from sktriplet.net import TripletNet
 
 # Parameters of the net, to the embedder's parameter that sets each.
@@ -57,6 +64,89 @@ def validate_template(net: TripletNet, owner: str) -> None:
             f"The 'net' parameter holds a criterion that is already made, "
             f"{net.criterion!r}: pass its class, so that {owner} can set its parameters."
         )
+
+
+def merged_moments(
+    moments: StandardScaler, rows: NDArray, input_shape: tuple[int, ...]
+) -> StandardScaler:
+    """Let more rows into the means and deviations of features, or of images' channels.
+
+    In parts, since scikit-learn makes copies of what it is given.
+    """
+    is_image = len(input_shape) > 1
+    for part in gen_batches(len(rows), max(1, 2**21 // rows[0].size)):
+        if is_image:
+            images = ChannelsFirst(input_shape)(as_tensor(rows[part]))
+            moments.partial_fit(images.movedim(1, -1).reshape(-1, input_shape[0]).numpy())
+        else:
+            moments.partial_fit(rows[part])
+    return moments
+
+
+def build_network(
+    embedder: Any,
+    input_shape: tuple[int, ...],
+    moments: StandardScaler | None,
+    *,
+    seed: int,
+    start: nn.Module | None = None,
+) -> EmbeddingNetwork:
+    """Make the network that an embedder trains.
+
+    Parameters
+    ----------
+    embedder : TripletEmbedder
+
+    input_shape : tuple of int
+        ``(n_features,)`` or ``(C, H, W)``.
+
+    moments : StandardScaler or None
+        Of features or channels. None: inputs are not standardized.
+
+    seed : int
+        Of initial weights.
+
+    start : nn.Module, default=None
+        A network whose weights are where training starts.
+
+    Raises
+    ------
+    ValueError
+        If the weights to start from are those of another network.
+    """
+    is_image = len(input_shape) > 1
+    module = embedder.module
+    if isinstance(module, nn.Module):
+        body = copy.deepcopy(module)
+    elif module == "auto":
+        generator = torch.Generator().manual_seed(seed)
+        width = embedder.n_components
+        if is_image:
+            body = ConvNet(input_shape, width, generator=generator)
+        else:
+            body = MLP(input_shape, width, embedder.hidden_layer_sizes, generator=generator)
+    else:
+        body = module(input_shape, embedder.n_components)
+    if start is not None:
+        try:
+            body.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(embedder).__name__} cannot go on training a network of another shape: "
+                f"n_components, hidden_layer_sizes and module must stay. {error}"
+            ) from error
+    standardizer = None
+    if moments is not None:
+        each = (-1, 1, 1) if is_image else (-1,)
+        standardizer = Standardizer(moments.mean_.reshape(each), moments.scale_.reshape(each))
+    return EmbeddingNetwork(
+        body,
+        layout=ChannelsFirst(input_shape) if is_image else None,
+        augment=embedder.augment,
+        standardizer=standardizer,
+        normalize=embedder.normalize,
+        precision=embedder.precision,
+    )
 
 
 def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
