@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
+from sktriplet.folders import load_image_folder as load_image_folder
+
 
 class ArrayDataset(Dataset):
     """Rows and labels, made tensors when they are asked for.

@@ -7,3 +7,17 @@ class InvalidParameterError(ValueError, TypeError):
 
 class CollapseWarning(UserWarning):
     """The network maps all rows to nearly the same point."""
+
+
+class UnreadableImageWarning(UserWarning):
+    """Some image files could not be read.
+
+    Attributes
+    ----------
+    reasons : dict of str to str
+        Path of each of them, to why.
+    """
+
+    def __init__(self, message: str, reasons: dict[str, str] | None = None):
+        super().__init__(message)
+        self.reasons = reasons or {}

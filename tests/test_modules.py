@@ -1,9 +1,22 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from sktriplet.modules import MLP, ChannelsFirst, EmbeddingNetwork, Standardizer
+from sktriplet.modules import (
+    MLP,
+    ChannelsFirst,
+    ConvNet,
+    EmbeddingNetwork,
+    ResidualBlock,
+    Standardizer,
+)
+from sktriplet.net import TripletNet
 
 
 @pytest.mark.parametrize("hidden_layer_sizes", [(), (7,), [5, 6]])
@@ -24,6 +37,124 @@ def test_mlp_weights_come_from_the_generator_alone():
     torch.rand(1)
     assert torch.equal(first, weights(0))
     assert not torch.equal(first, weights(1))
+
+
+class TestConvNet:
+    @pytest.mark.parametrize(
+        ("input_shape", "n_halvings"),
+        [
+            ((1, 4, 4), 1),
+            ((1, 8, 8), 1),
+            ((5, 4, 30), 1),
+            ((3, 14, 15), 1),
+            ((1, 28, 28), 2),
+            ((3, 32, 32), 3),
+            ((2, 47, 60), 3),
+            ((3, 48, 48), 3),
+            ((3, 64, 64), 4),
+            ((3, 96, 96), 4),
+        ],
+        ids=str,
+    )
+    def test_shapes(self, input_shape, n_halvings):
+        network = ConvNet(input_shape, 7)
+        assert network(torch.randn(3, *input_shape)).shape == (3, 7)
+        convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+        assert sum(layer.stride == (2, 2) for layer in convolutions) == n_halvings
+        assert network.head.in_features == min(32 * 2 ** (len(network.stages) - 1), 256)
+
+    @pytest.mark.parametrize("input_shape", [(64,), (8, 8), (2, 3, 8, 8), (1, 3, 8), (1, 8, 3)])
+    def test_not_images(self, input_shape):
+        with pytest.raises(ValueError, match=r"^input_shape must be .* Got \(.*\)"):
+            ConvNet(input_shape, 2)
+
+    def test_weights_come_from_the_generator_alone(self):
+        def weights(seed):
+            network = ConvNet((1, 8, 8), 3, generator=torch.Generator().manual_seed(seed))
+            return torch.cat([weights.flatten() for weights in network.parameters()])
+
+        first = weights(0)
+        torch.rand(1)
+        assert torch.equal(first, weights(0))
+        assert not torch.equal(first, weights(1))
+
+    def test_signals_start_at_unit_scale(self):
+        network = ConvNet((3, 32, 32), 16, generator=torch.Generator().manual_seed(0)).eval()
+        output = network(torch.randn(100, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+        assert 0.1 < output.std() < 10
+
+    def test_residual_block_starts_as_no_change(self):
+        X = torch.randn(3, 4, 5, 5)
+        assert torch.equal(ResidualBlock(4)(X), X.relu())
+
+    def test_input_is_left_alone(self):
+        X = torch.randn(3, 1, 8, 8)
+        before = X.clone()
+        ConvNet((1, 8, 8), 2)(X)
+        assert torch.equal(X, before)
+
+    def test_images_do_not_see_each_other_in_evaluation(self):
+        network, X = ConvNet((1, 9, 10), 3).eval(), torch.randn(4, 1, 9, 10)
+        together = network(X)
+        one_by_one = torch.cat([network(row[None]) for row in X])
+        assert torch.allclose(together, one_by_one, atol=1e-5)
+
+    @pytest.mark.parametrize("n_channels", [1, 3])
+    @pytest.mark.parametrize(
+        "travel",
+        [
+            lambda network: network,
+            copy.deepcopy,
+            lambda network: pickle.loads(pickle.dumps(network)),
+            lambda network: network.to("cpu", torch.float64).float(),
+        ],
+        ids=["new", "copied", "pickled", "moved"],
+    )
+    def test_channels_are_last_all_through(self, n_channels, travel):
+        network = travel(ConvNet((n_channels, 14, 14), 3)).eval()
+        seen = []
+
+        def look(layer, inputs, output):
+            tensors = (output, layer.weight) if layer.weight.ndim == 4 else (output,)
+            seen.extend(
+                tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors
+            )
+
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.BatchNorm2d):
+                layer.register_forward_hook(look)
+        X = torch.randn(2, n_channels, 14, 14)
+        output = network(X)
+        assert torch.equal(output, network(X.contiguous(memory_format=torch.channels_last)))
+        assert all(seen)
+        assert len(seen) == 2 * 3 * 4
+
+    def test_head_is_not_rounded(self):
+        seen = []
+        network = ConvNet((1, 8, 8), 3)
+        network.head.register_forward_hook(
+            lambda layer, inputs, output: seen.extend((inputs[0].dtype, output.dtype))
+        )
+        network.stages.register_forward_hook(
+            lambda layer, inputs, output: seen.append(output.dtype)
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            network(torch.randn(2, 1, 8, 8))
+        assert seen == [torch.bfloat16, torch.float32, torch.float32]
+
+    def test_learns_digits_and_does_so_again(self):
+        images, y = load_digits(return_X_y=True)
+        images = (images.astype(np.float32).reshape(-1, 1, 8, 8) - 5) / 6
+
+        def embeddings():
+            body = ConvNet((1, 8, 8), 8, generator=torch.Generator().manual_seed(0))
+            net = TripletNet(EmbeddingNetwork(body), max_epochs=3, random_state=0, verbose=0)
+            return net.fit(images[:1000], y[:1000]).embed(images)
+
+        embedded = embeddings()
+        knn = KNeighborsClassifier().fit(embedded[:1000], y[:1000])
+        assert knn.score(embedded[1000:], y[1000:]) > 0.94
+        np.testing.assert_array_equal(embedded, embeddings())
 
 
 def test_standardizer_agrees_with_scikit_learn():
