@@ -1,6 +1,7 @@
 """Metric learning in scikit-learn's form: embeddings whose nearest neighbours are right."""
 
 from sktriplet.embedder import TripletEmbedder
+from sktriplet.verification import PairVerifier
 
-__all__ = ["TripletEmbedder"]
+__all__ = ["PairVerifier", "TripletEmbedder"]
 __version__ = "0.1.0"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import nn
@@ -87,6 +88,30 @@ class SequenceOf:
         return f"a list or tuple, each element {self.element}"
 
 
+@dataclass(frozen=True)
+class Fraction:
+    """A part of a whole that is neither none nor all of it."""
+
+    def __contains__(self, value: Any) -> bool:
+        return value in Number(Real, 0, includes_low=False) and value < 1
+
+    def __str__(self) -> str:
+        return "a number > 0 and < 1"
+
+
+@dataclass(frozen=True)
+class HasMethods:
+    """An object, no class, that has some methods."""
+
+    names: tuple[str, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return not isinstance(value, type) and all(hasattr(value, name) for name in self.names)
+
+    def __str__(self) -> str:
+        return f"an object with the methods {' and '.join(self.names)}"
+
+
 BOOLEAN = Instance((bool, np.bool_), "True or False")
 CALLABLE = Instance(Callable, "a callable")
 NONE = OneOf([None])
@@ -114,6 +139,9 @@ CONSTRAINTS: dict[str, list[Constraint]] = {
     "verbose": [BOOLEAN, Number(Integral, 0)],
     "device": [Instance((str, torch.device), "'auto', or a device as torch names it")],
     "net": [NONE, Instance(TripletNet, "a sktriplet.net.TripletNet")],
+    "estimator": [NONE, HasMethods(("fit", "transform"))],
+    "target_fpr": [NONE, Fraction()],
+    "cv": [NONE, Number(Integral, 2), HasMethods(("split",))],
 }
 
 
@@ -205,6 +233,43 @@ def validate_rows(estimator: Any, X: Any) -> NDArray[np.float32]:
         If X is not a finite table of the width seen in fit.
     """
     return validate_data(estimator, X, dtype=np.float32, reset=False)
+
+
+def validate_pairs(estimator: Any, pairs: Any) -> NDArray[np.float32]:
+    """Check pairs of rows for a fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If they are no finite array of shape (n_pairs, 2, n_features).
+    """
+    pairs = check_array(pairs, dtype=np.float32, ensure_2d=False, allow_nd=True, input_name="pairs")
+    expected = (2, estimator.n_features_in_)
+    if pairs.shape[1:] != expected:
+        raise ValueError(
+            f"pairs must be an array of shape (n_pairs, {expected[0]}, {expected[1]}): two rows "
+            f"with the features seen in fit. Got shape {pairs.shape}."
+        )
+    return pairs
+
+
+def validate_same(y: Any, n_pairs: int) -> NDArray[np.bool_]:
+    """Check what says of pairs whether they are the same.
+
+    Raises
+    ------
+    ValueError
+        If there is not one truth value for each pair.
+    """
+    same = column_or_1d(y)
+    if len(same) != n_pairs:
+        raise ValueError(f"y must hold a value for each of the {n_pairs} pairs. Got {len(same)}.")
+    if not np.isin(same, [0, 1]).all():
+        raise ValueError(
+            "y must say of each pair whether it is the same, True or False. "
+            f"Got {np.unique(same)[:5].tolist()}."
+        )
+    return same.astype(bool)
 
 
 def validate_template(net: TripletNet, owned: dict[str, str], owner: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 import sktriplet
 
 ALLOWED = {
+    "verification": {"embedder", "holdout", "validation"},
+    "holdout": set(),
     "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
     "validation": {"criterion", "distances", "exceptions", "losses", "net"},
     "callbacks": set(),
