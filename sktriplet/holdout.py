@@ -74,6 +74,27 @@ def held_out_folds(
         yield Fold(fitted, train, test)
 
 
+def threshold_at(rate: float, distances: NDArray) -> float:
+    """Return a threshold that as many distances as possible, and no larger part, are within.
+
+    Raises
+    ------
+    ValueError
+        If more are at the least distance.
+    """
+    distances = np.sort(distances)
+    beyond = distances[int(rate * len(distances))]
+    within = distances[distances < beyond]
+    if not len(within):
+        if beyond > 0 and int(rate * len(distances)) == 0:
+            return float(beyond / 2)
+        raise ValueError(
+            f"No threshold keeps the rate of false positives to {rate}: a larger part of those "
+            f"held out is at the least distance of all, {beyond:.3g}."
+        )
+    return float((within[-1] + beyond) / 2)
+
+
 def _fold_numbers(labels: NDArray[np.intp], n_folds: Any) -> NDArray[np.intp]:
     counts = np.bincount(labels)
     wanted = n_folds or N_FOLDS

@@ -11,6 +11,8 @@ Each has a scorer of the same name for ``scoring=`` of
 :class:`~sklearn.model_selection.GridSearchCV` and
 :func:`~sklearn.model_selection.cross_validate`; it needs an estimator with ``transform``.
 
+`detection_identification_rate_score` is for searches that may also find nobody.
+
 Scores depend on how many rows and classes there are to search: compare like with like.
 
 References
@@ -29,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, column_or_1d, gen_batches
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
 
 # Memory for one chunk of queries: small enough for any machine, large enough for BLAS.
 CHUNK_BYTES = 2**26
@@ -243,6 +245,80 @@ def mean_average_precision_at_r_score(
         return np.einsum("ij,ij->i", precision, relevant) / n_matches
 
     return search.mean_over_queries(average_precision, search.n_matches)
+
+
+def detection_identification_rate_score(
+    y: ArrayLike,
+    identities: ArrayLike,
+    distances: ArrayLike,
+    *,
+    enrolled: ArrayLike,
+    target_fpir: float = 0.05,
+) -> float:
+    """Measure how many are identified where so many strangers may be.
+
+    This is the detection and identification rate at a false positive identification rate
+    (DIR at FPIR) [1]_. Rows of classes that are not enrolled are strangers. The threshold is
+    the largest at which no larger part of them than ``target_fpir`` is identified as
+    someone. The score is the part of the other rows that are identified at that
+    threshold, and rightly.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+        What the rows are.
+
+    identities : array-like of shape (n_rows,)
+        The class of the nearest of the enrolled, however far.
+
+    distances : array-like of shape (n_rows,)
+        And how far it is.
+
+    enrolled : array-like of shape (n_classes,)
+
+    target_fpir : float, default=0.05
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN, with an ``UndefinedMetricWarning``, if there are only
+        strangers or none.
+
+    References
+    ----------
+    .. [1] Phillips, Grother and Micheals, "Evaluation Methods in Face Recognition",
+       Handbook of Face Recognition, 2011.
+
+    Examples
+    --------
+    The first stranger, at 2, may not be identified, and so neither is the last "b":
+
+    >>> from sktriplet.metrics import detection_identification_rate_score
+    >>> detection_identification_rate_score(
+    ...     ["a", "a", "b", "b", "x", "y"],
+    ...     ["a", "b", "b", "b", "a", "b"],
+    ...     [1.0, 1.0, 1.5, 3.0, 2.0, 4.0],
+    ...     enrolled=["a", "b"],
+    ... )
+    0.5
+    """
+    if not 0 <= target_fpir < 1:
+        raise ValueError(f"target_fpir must be a number >= 0 and < 1. Got {target_fpir!r}.")
+    check_consistent_length(y, identities, distances)
+    labels, named, far = (column_or_1d(part) for part in (y, identities, distances))
+    is_enrolled = np.isin(labels, column_or_1d(enrolled))
+    if is_enrolled.all() or not is_enrolled.any():
+        warnings.warn(
+            "The detection and identification rate is undefined and set to NaN: "
+            f"{'no row' if is_enrolled.all() else 'every row'} is of a class not enrolled.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return float("nan")
+    strangers = np.sort(far[~is_enrolled])
+    rejected = strangers[int(target_fpir * len(strangers))]
+    identified = (named == labels) & (far < rejected)
+    return float(np.mean(identified[is_enrolled]))
 
 
 def recall_at_k_scorer(

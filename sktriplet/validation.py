@@ -141,6 +141,8 @@ CONSTRAINTS: dict[str, list[Constraint]] = {
     "net": [NONE, Instance(TripletNet, "a sktriplet.net.TripletNet")],
     "estimator": [NONE, HasMethods(("fit", "transform"))],
     "target_fpr": [NONE, Fraction()],
+    "target_fpir": [Fraction()],
+    "unknown_label": [NONE, Instance((str, Real), "a label")],
     "cv": [NONE, Number(Integral, 2), HasMethods(("split",))],
 }
 
@@ -233,6 +235,27 @@ def validate_rows(estimator: Any, X: Any) -> NDArray[np.float32]:
         If X is not a finite table of the width seen in fit.
     """
     return validate_data(estimator, X, dtype=np.float32, reset=False)
+
+
+def validate_enrolment(
+    estimator: Any, X: Any, y: Any, classes: NDArray
+) -> tuple[NDArray[np.float32], NDArray]:
+    """Check rows and their classes for a fitted estimator that may not know these classes.
+
+    Raises
+    ------
+    ValueError
+        If X does not fit what fit has seen, or y is of another kind than the known classes.
+    """
+    X, y = validate_data(estimator, X, y, dtype=np.float32, reset=False)
+    check_classification_targets(y)
+    kinds = ["numbers" if part.dtype.kind in "biuf" else "strings" for part in (classes, y)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y must be of the kind that fit was given, {kinds[0]} such as {classes[0]!r}. "
+            f"Got {kinds[1]} such as {y[0]!r}."
+        )
+    return X, y
 
 
 def validate_pairs(estimator: Any, pairs: Any) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sktriplet.embedder import TripletEmbedder
-from sktriplet.holdout import held_out_folds
+from sktriplet.holdout import held_out_folds, threshold_at
 from sktriplet.validation import (
     validate_pairs,
     validate_parameters,
@@ -140,7 +140,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         if self.target_fpr is None:
             threshold = _best_balanced(same, different)
         else:
-            threshold = _at_false_positive_rate(same, different, self.target_fpr)
+            threshold = threshold_at(self.target_fpr, different)
 
         self.estimator_ = clone(embedder)
         if not isinstance(embedder, FrozenEstimator):
@@ -288,18 +288,6 @@ def _best_balanced(same: NDArray, different: NDArray) -> float:
     return float(accepted if min(farther) == np.inf else (accepted + min(farther)) / 2)
 
 
-def _at_false_positive_rate(same: NDArray, different: NDArray, target: float) -> float:
-    """Return the largest threshold at which no larger part of the different pairs is accepted."""
-    rejected = different[int(target * len(different))]
-    nearer = [part[part < rejected].max(initial=-np.inf) for part in (same, different)]
-    if max(nearer) == -np.inf:
-        raise ValueError(
-            f"No threshold keeps the rate of false positives to {target}: no held-out pair is "
-            f"nearer than {rejected:.3g}, at which more of the different ones are."
-        )
-    return float((max(nearer) + rejected) / 2)
-
-
 def _calibrated(same: NDArray, different: NDArray, n_rows: int) -> IsotonicRegression:
     """Learn the probability of being the same at a distance, both kinds weighing alike."""
     parts = [
@@ -338,7 +326,6 @@ def _resampled_rates(
         alike = labels[:, None] == labels
         missed = alike & (distances > threshold)
         accepted = ~alike & (distances <= threshold)
-        np.fill_diagonal(missed, False)
         drawn = times_row * copies
         n_wrong[0] += np.einsum("ij,ij->j", drawn, accepted.astype(np.float32) @ drawn)
         n_wrong[1] += np.einsum("ij,ij->j", drawn, missed.astype(np.float32) @ times_row)

@@ -10,6 +10,7 @@ import sktriplet
 
 ALLOWED = {
     "verification": {"embedder", "holdout", "validation"},
+    "identification": {"embedder", "holdout", "validation"},
     "holdout": set(),
     "embedder": {"callbacks", "data", "exceptions", "metrics", "modules", "net", "validation"},
     "validation": {"criterion", "distances", "exceptions", "losses", "net"},

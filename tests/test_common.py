@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
 import sktriplet
-from sktriplet import PairVerifier, TripletEmbedder
+from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet.validation import validate_rows
 
 
@@ -30,7 +30,7 @@ class RowVerifier(PairVerifier):
 
 
 EMBEDDER = TripletEmbedder(max_epochs=1, hidden_layer_sizes=(32,), random_state=0)
-ESTIMATORS = [EMBEDDER, RowVerifier(EMBEDDER)]
+ESTIMATORS = [EMBEDDER, RowVerifier(EMBEDDER), OpenSetClassifier(EMBEDDER, target_fpir=0.3)]
 
 
 @parametrize_with_checks(ESTIMATORS)

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from sktriplet.holdout import held_out_folds
+from sktriplet.holdout import held_out_folds, threshold_at
 
 
 class Witness(TransformerMixin, BaseEstimator):
@@ -85,3 +87,21 @@ def test_what_is_frozen_is_not_fitted(iris):
 def test_too_little_to_hold_out(counts, cv, message):
     with pytest.raises(ValueError, match=message):
         folds_of(counts, cv)
+
+
+@given(
+    distances=st.lists(st.integers(0, 8), min_size=1, max_size=20),
+    rate=st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.9]),
+)
+def test_as_many_as_possible_are_within_the_threshold(distances, rate):
+    distances = np.array(distances, dtype=np.float32)
+    possible = [np.mean(distances <= at) for at in np.arange(0, 9, 0.5)]
+    kept = [part for part in possible if part <= rate]
+    if not kept:
+        with pytest.raises(ValueError, match="No threshold keeps the rate of false positives"):
+            threshold_at(rate, distances)
+    elif max(kept) == 0 and rate * len(distances) >= 1:
+        with pytest.raises(ValueError, match="at the least distance of all"):
+            threshold_at(rate, distances)
+    else:
+        assert np.mean(distances <= threshold_at(rate, distances)) == max(kept)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sktriplet.metrics
 from sktriplet.metrics import (
+    detection_identification_rate_score,
     mean_average_precision_at_r_score,
     mean_average_precision_at_r_scorer,
     r_precision_score,
@@ -342,3 +343,42 @@ def test_scorers_in_a_grid_search_by_class(quick):
         error_score="raise",
     ).fit(X, y, groups=y)
     assert 0.5 < search.best_score_ <= 1
+
+
+searched = st.lists(
+    st.tuples(st.sampled_from("abxy"), st.sampled_from("ab"), st.integers(0, 5)),
+    min_size=2,
+    max_size=30,
+).filter(lambda found: len({label in "ab" for label, *_ in found}) == 2)
+
+
+@given(found=searched, target=st.sampled_from([0, 0.1, 0.25, 0.5, 0.9]))
+def test_detection_identification_rate_at_every_threshold(found, target):
+    """The best threshold that few enough strangers pass, tried one by one."""
+    y, identities, distances = map(list, zip(*found, strict=True))
+    strangers = [distance for label, _, distance in found if label in "xy"]
+    known = [row for row in found if row[0] in "ab"]
+    rates = [
+        np.mean(
+            [label == identity and distance <= threshold for label, identity, distance in known]
+        )
+        for threshold in np.arange(-0.5, 6, 0.5)
+        if np.mean(np.array(strangers) <= threshold) <= target
+    ]
+    score = detection_identification_rate_score(
+        y, identities, distances, enrolled=["a", "b"], target_fpir=target
+    )
+    assert score == pytest.approx(max(rates))
+
+
+@pytest.mark.parametrize(("y", "reason"), [("aa", "no row is of"), ("xx", "every row is of")])
+def test_detection_identification_rate_needs_strangers_and_others(y, reason):
+    with pytest.warns(UndefinedMetricWarning, match=reason):
+        rate = detection_identification_rate_score(list(y), ["a", "b"], [1, 2], enrolled=["a", "b"])
+    assert np.isnan(rate)
+
+
+@pytest.mark.parametrize("target", [-0.1, 1, np.nan])
+def test_detection_identification_rate_at_no_rate(target):
+    with pytest.raises(ValueError, match=r"target_fpir must be a number >= 0 and < 1\. Got"):
+        detection_identification_rate_score(["a"], ["a"], [1], enrolled=["a"], target_fpir=target)

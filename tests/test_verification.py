@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sktriplet import PairVerifier, TripletEmbedder, verification
 from sktriplet.exceptions import InvalidParameterError
-from sktriplet.verification import _at_false_positive_rate, _best_balanced, _resampled_rates
+from sktriplet.verification import _best_balanced, _resampled_rates
 
 AS_IT_IS = FunctionTransformer()
 
@@ -112,24 +112,6 @@ def test_best_balanced_is_the_best_of_all(same, different):
     threshold = _best_balanced(same, different)
     best = max(balanced(candidate) for candidate in np.arange(0, 9.5, 0.5))
     assert balanced(threshold) == pytest.approx(best)
-
-
-@given(same=distances, different=distances, target=st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.9]))
-def test_no_larger_threshold_keeps_the_target(same, different, target):
-    allowed = [
-        candidate
-        for candidate in np.arange(-0.5, 9, 0.5)
-        if np.mean(different <= candidate) <= target
-    ]
-    some = min(same.min(), different.min())
-    if max(allowed) < some:
-        with pytest.raises(ValueError, match="No threshold keeps the rate of false positives"):
-            _at_false_positive_rate(same, different, target)
-        return
-    threshold = _at_false_positive_rate(same, different, target)
-    assert np.mean(different <= threshold) <= target
-    for part in (same, different):
-        assert np.mean(part <= threshold) == np.mean(part <= max(allowed))
 
 
 def test_resampled_rates_are_those_of_the_rows_drawn(rng, monkeypatch):
