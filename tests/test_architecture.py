@@ -24,6 +24,7 @@ ALLOWED = {
     "data": set(),
     "modules": set(),
     "metrics": set(),
+    "display": set(),
     "exceptions": set(),
 }
 MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]
