@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold
@@ -156,7 +157,7 @@ def test_repeatable_and_picklable(known, quick):
     [
         (
             {"target_fpir": None},
-            "'target_fpir' parameter of OpenSetClassifier must be a number > 0",
+            "'target_fpir' parameter of OpenSetClassifier must be a finite number",
         ),
         (
             {"unknown_label": [1]},
@@ -202,3 +203,19 @@ def test_what_cannot_be_enrolled(n_columns, y, message, known):
     classifier = OpenSetClassifier(AS_IT_IS).fit(*known)
     with pytest.raises(ValueError, match=message):
         classifier.enroll(np.zeros((2, n_columns)), y)
+
+
+def test_images(quick, digits):
+    def network(input_shape, n_components):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, n_components))
+
+    X, y = digits
+    images = (X[:300] * 15).astype(np.uint8).reshape(-1, 8, 8)
+    known, new = y[:300] < 8, y[:300] == 9
+    embedder = quick(module=network)
+    classifier = OpenSetClassifier(embedder, cv=4).fit(images[known], y[:300][known])
+    assert classifier.input_shape_ == (8, 8)
+    classifier.enroll(images[new][:15], y[:300][new][:15])
+    assert 9 in classifier.predict(images[new][15:])
+    with pytest.raises(ValueError, match=r"expecting images of shape \(8, 8\), as in fit"):
+        classifier.predict(X[:3])

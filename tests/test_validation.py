@@ -29,7 +29,7 @@ def test_merged_classes():
     assert merged_classes(np.array([3, 1]), np.array([2, 3])).tolist() == [1, 2, 3]
     assert merged_classes(np.array(["b"]), np.array(["aa"])).tolist() == ["aa", "b"]
     assert merged_classes(np.array([1]), np.array([0.5])).tolist() == [0.5, 1]
-    with pytest.raises(ValueError, match="labels in y must be of the kind .* after"):
+    with pytest.raises(ValueError, match=r"labels in y must be of the kind .* after"):
         merged_classes(np.array([1]), np.array(["a"]))
 
 

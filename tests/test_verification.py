@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -238,8 +239,8 @@ def test_many_rows_are_thinned_out_evenly(monkeypatch, known):
             "'estimator' parameter of PairVerifier must be None, or an",
         ),
         ({"estimator": TripletEmbedder}, "with the methods fit and transform. Got <class"),
-        ({"target_fpr": 1}, "'target_fpr' parameter of PairVerifier must be None, or a number > 0"),
-        ({"target_fpr": 0.0}, "a number > 0 and < 1"),
+        ({"target_fpr": 1}, "'target_fpr' parameter of PairVerifier must be None, or a finite"),
+        ({"target_fpr": 0.0}, "a finite number > 0 and < 1"),
         (
             {"cv": 1},
             "'cv' parameter of PairVerifier must be None, or an integer >= 2, or an object",
@@ -289,3 +290,20 @@ def test_what_says_not_whether_pairs_are_the_same(y, message, known):
     verifier = PairVerifier(AS_IT_IS).fit(*known)
     with pytest.raises(ValueError, match=message):
         verifier.score(np.zeros((2, 2, 8)), y)
+
+
+def test_images(quick, digits):
+    """Faces come as arrays of bytes."""
+
+    def network(input_shape, n_components):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, n_components))
+
+    X, y = digits
+    images = (X[:300] * 15).astype(np.uint8).reshape(-1, 8, 8)
+    verifier = PairVerifier(quick(module=network), cv=2).fit(images, y[:300])
+    pairs = np.stack([images[:-1], images[1:]], axis=1)
+    assert verifier.input_shape_ == (8, 8)
+    assert verifier.n_features_in_ == 64
+    assert verifier.score(pairs, y[:299] == y[1:300]) > 0.6
+    with pytest.raises(ValueError, match=r"shape \(n_pairs, 2, 8, 8\).*Got shape \(299, 2, 64\)"):
+        verifier.predict(pairs.reshape(299, 2, 64))
