@@ -151,6 +151,40 @@ def test_embed_in_chunks(make_net, rows, chunk_size):
     np.testing.assert_allclose(net.embed(rows[0], chunk_size), net.embed(rows[0]), rtol=1e-5)
 
 
+def test_large_rows_are_embedded_a_few_at_a_time(rows):
+    sizes = []
+
+    class Watch(Copy):
+        def forward(self, X):
+            sizes.append(len(X))
+            return super().forward(X)[:, :2]
+
+    net = TripletNet(Watch(), verbose=0).initialize()
+    assert net.embed(np.zeros((100, 100_000), np.float32)).shape == (100, 2)
+    assert sizes == [41, 41, 18]
+    assert net.embed(np.zeros((5000, 2), np.float32)).shape == (5000, 2)
+    assert sizes[3:] == [4096, 904]
+
+
+def test_half_precision_comes_out_as_float32(rows):
+    class Half(Copy):
+        def forward(self, X):
+            return super().forward(X).bfloat16()
+
+    embedded = TripletNet(Half(), verbose=0).initialize().embed(rows[0])
+    assert embedded.dtype == np.float32
+    np.testing.assert_allclose(embedded, rows[0], rtol=0.01)
+
+
+def test_defaults_of_criterion_and_optimizer(make_net):
+    net = make_net().initialize()
+    assert net.criterion_.reduction == "mean"
+    assert net.optimizer_.param_groups[0]["fused"] is True
+    net = make_net(criterion__reduction="sum", optimizer__fused=False).initialize()
+    assert net.criterion_.reduction == "sum"
+    assert net.optimizer_.param_groups[0]["fused"] is False
+
+
 def test_a_seed_decides_everything(make_net, rows):
     torch.manual_seed(1)
     first = make_net().fit(*rows)
