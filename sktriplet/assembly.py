@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from torch import nn
 
+from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.data import as_tensor
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.modules import MLP, ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
@@ -111,6 +112,8 @@ def build_network(
 
     Raises
     ------
+    InvalidParameterError
+        If a parameter does not go with such inputs.
     ValueError
         If the weights to start from are those of another network.
     """
@@ -135,6 +138,14 @@ def build_network(
                 f"{type(embedder).__name__} cannot go on training a network of another shape: "
                 f"n_components, hidden_layer_sizes and module must stay. {error}"
             ) from error
+    augment = embedder.augment
+    if isinstance(augment, str):
+        if not is_image:
+            raise InvalidParameterError(
+                f"The 'augment' parameter can be a name for images only. Got {augment!r} and a "
+                f"table of {input_shape[0]} features."
+            )
+        augment = AUGMENTATIONS[augment]
     standardizer = None
     if moments is not None:
         each = (-1, 1, 1) if is_image else (-1,)
@@ -142,7 +153,7 @@ def build_network(
     return EmbeddingNetwork(
         body,
         layout=ChannelsFirst(input_shape) if is_image else None,
-        augment=embedder.augment,
+        augment=augment,
         standardizer=standardizer,
         normalize=embedder.normalize,
         precision=embedder.precision,

@@ -94,9 +94,10 @@ class TripletEmbedder(
         ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
         or whose channels cannot be told from the shape of X.
 
-    augment : callable, default=None
-        Maps a batch of images ``(B, channels, height, width)``, of the dtype of X, to
-        another one; in training only. What it draws from torch's generators is repeatable.
+    augment : {"crop_erase", "crop_flip_erase"} or callable, default=None
+        Changes batches in training: a name in `sktriplet.augmentation`, for images, or a
+        callable that maps a batch, ``(B, channels, height, width)`` for images, of the
+        dtype of X, to another one. What it draws from torch's generators is repeatable.
 
     standardize : bool, default=True
         Whether the network centres and scales its inputs with the training rows' mean
@@ -292,7 +293,9 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
+            Images are of shape ``(n_samples, height, width)``, or with channels first or
+            last. Those of type uint8 stay so until their batch is made.
 
         y : array-like of shape (n_samples,)
             Class labels, of any kind that scikit-learn's classifiers take.
@@ -334,7 +337,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
             At least two classes, one of them with two rows.
@@ -374,7 +377,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         Returns
         -------
@@ -392,7 +395,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
 

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import nn
 
+from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.criterion import MINING_STRATEGIES
 from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError
@@ -111,7 +112,7 @@ CONSTRAINTS: dict[str, list[Constraint]] = {
     "module": [OneOf(["auto"]), Instance(nn.Module, "a torch.nn.Module"), CALLABLE],
     "hidden_layer_sizes": [SequenceOf(Number(Integral, 1))],
     "input_shape": [NONE, SequenceOf(Number(Integral, 1), length=3)],
-    "augment": [NONE, CALLABLE],
+    "augment": [NONE, OneOf(AUGMENTATIONS), CALLABLE],
     "standardize": [BOOLEAN],
     "batch_size": [Number(Integral, 3)],
     "samples_per_class": [Number(Integral, 2)],

@@ -14,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from sktriplet import TripletEmbedder
+from sktriplet.augmentation import crop_erase
 from sktriplet.exceptions import InvalidParameterError
 
 
@@ -195,8 +196,21 @@ class TestAugment:
         first, second = (fast(augment=augment).fit(*grey) for _ in range(2))
         assert_array_equal(first.transform(grey[0]), second.transform(grey[0]))
 
-    @pytest.mark.parametrize("augment", [3, True])
-    def test_no_callable(self, grey, augment):
+    def test_by_name(self, fast, grey):
+        by_name, by_function = (
+            fast(augment=augment).fit(*grey) for augment in ("crop_erase", crop_erase)
+        )
+        assert_array_equal(by_name.transform(grey[0]), by_function.transform(grey[0]))
+        plain = fast().fit(*grey)
+        assert np.abs(by_name.transform(grey[0]) - plain.transform(grey[0])).max() > 1e-3
+
+    def test_a_name_is_for_images(self, grey):
+        X, y = grey
+        with pytest.raises(InvalidParameterError, match=r"'augment' .* for images"):
+            TripletEmbedder(augment="crop_erase").fit(X.reshape(-1, 64), y)
+
+    @pytest.mark.parametrize("augment", [3, True, "flip"])
+    def test_neither_name_nor_callable(self, grey, augment):
         with pytest.raises(InvalidParameterError, match="'augment'"):
             TripletEmbedder(augment=augment).fit(*grey)
 
