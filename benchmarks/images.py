@@ -4,6 +4,7 @@
     python benchmarks/images.py --list        # what that is
     python benchmarks/images.py --only ours   # of these, the ones whose name holds "ours"
     python benchmarks/images.py --quick       # 2,000 rows, 1 epoch, printed: does it run?
+    python benchmarks/images.py --speed       # what the wrapping and bfloat16 do to a step
     python benchmarks/images.py --table       # write the measured rows into docs/images.md
 
 Each run is written down when it ends, so that the whole may be stopped and started again.
@@ -36,6 +37,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,11 @@ from torch.nn import functional as F
 import sktriplet
 from sktriplet import TripletEmbedder
 from sktriplet.augmentation import AUGMENTATIONS
+from sktriplet.criterion import TripletLoss
 from sktriplet.data import as_tensor
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.modules import ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
+from sktriplet.sampling import BalancedBatchSampler
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "images.jsonl"
@@ -170,7 +174,7 @@ def ours(
         samples_per_class=PER_CLASS,
         max_epochs=epochs,
         lr=lr,
-        augment=AUGMENTATIONS[augment] if augment else None,
+        augment=augment,
         precision=precision,
         random_state=seed,
         device="cpu",
@@ -179,7 +183,9 @@ def ours(
     return Fitted(embedder.fit(images.train, images.train_labels).transform)
 
 
-def network_of(images: Images, augment: str | None, *, normalize: bool) -> EmbeddingNetwork:
+def network_of(
+    images: Images, augment: str | None, *, normalize: bool, precision: str = "bfloat16"
+) -> EmbeddingNetwork:
     """Return the network that `ours` trains, for another loop."""
     return EmbeddingNetwork(
         ConvNet((1, 28, 28), N_COMPONENTS),
@@ -187,7 +193,7 @@ def network_of(images: Images, augment: str | None, *, normalize: bool) -> Embed
         augment=AUGMENTATIONS[augment] if augment else None,
         standardizer=Standardizer(images.train.mean(), images.train.std()),
         normalize=normalize,
-        precision="bfloat16",
+        precision=precision,
     )
 
 
@@ -377,6 +383,62 @@ def carried_out(run: Run, images: Images) -> dict[str, Any]:
     return row
 
 
+def speed() -> list[dict[str, Any]]:
+    """Compare the time of steps, in turns, and return a row for each ratio.
+
+    Processor time, since it is one thread and the machine may be shared.
+    """
+    images = images_of("known", 0)
+    n_rows, turns = 20 * BATCH, 7
+    images = Images(images.train[:n_rows], images.train_labels[:n_rows], *[images.test] * 2)
+    labels = images.train_labels.astype(np.int64)
+
+    def fit(precision: str) -> None:
+        ours(images, 0, 1, lr=2e-3, augment=None, precision=precision)
+
+    def bare(precision: str) -> None:
+        torch.manual_seed(0)
+        network = network_of(images, None, normalize=True, precision=precision)
+        criterion = TripletLoss(margin=0.5, reduction="mean")
+        sampler = BalancedBatchSampler(labels, BATCH, PER_CLASS, random_state=0)
+        trained(
+            network,
+            images,
+            lambda: iter(sampler),
+            lambda X, y: criterion(network(X), y),
+            epochs=1,
+            lr=2e-3,
+        )
+
+    contenders = {
+        (name, precision): partial(train, precision)
+        for name, train in (("fit", fit), ("bare loop", bare))
+        for precision in ("bfloat16", "float32")
+    }
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
+    for _ in range(turns):
+        for key, train in contenders.items():
+            start = time.process_time()
+            train()
+            seconds[key].append(time.process_time() - start)
+    ms = {key: statistics.median(values) / 20 * 1e3 for key, values in seconds.items()}
+    compared = [
+        ("fit / bare loop, bfloat16", ("fit", "bfloat16"), ("bare loop", "bfloat16")),
+        ("fit / bare loop, float32", ("fit", "float32"), ("bare loop", "float32")),
+        ("float32 / bfloat16, fit", ("fit", "float32"), ("fit", "bfloat16")),
+    ]
+    return [
+        {
+            "run": f"speed: {what}",
+            "task": "speed",
+            "ratio": ms[one] / ms[other],
+            "ms": ms[one],
+            "ms_other": ms[other],
+        }
+        for what, one, other in compared
+    ]
+
+
 def environment() -> dict[str, str]:
     """Return what the figures depend on."""
     import pytorch_metric_learning
@@ -435,6 +497,18 @@ def table(task: str) -> str:
     return "\n".join(lines)
 
 
+def speed_table() -> str:
+    """Return the ratios of steps' times."""
+    lines = ["| | ratio | ms | ms |", "| --- | --: | --: | --: |"]
+    for row in results():
+        if row["task"] == "speed":
+            what = row["run"].removeprefix("speed: ")
+            lines.append(
+                f"| {what} | {row['ratio']:.2f} | {row['ms']:.0f} | {row['ms_other']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
 def tuning_table() -> str:
     """Return the accuracies that the recipes were chosen by."""
     lines = ["| | settings | 5-NN accuracy | argmax accuracy |", "| --- | --- | --: | --: |"]
@@ -457,6 +531,7 @@ def write_page() -> None:
         "known": table("known"),
         "new": table("new"),
         "tune": tuning_table(),
+        "speed": speed_table(),
     }
     page = PAGE.read_text()
     for name, text in tables.items():
@@ -490,6 +565,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="runs whose name holds this")
     parser.add_argument("--list", action="store_true", help="print what there is to run")
     parser.add_argument("--quick", action="store_true", help="few rows, printed only")
+    parser.add_argument("--speed", action="store_true", help="time steps, in place of runs")
     parser.add_argument("--table", action="store_true", help="write the results into the page")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -497,6 +573,11 @@ def main() -> None:
         return write_page()
     if arguments.quick:
         return quick()
+    if arguments.speed:
+        others = [row for row in results() if row["task"] != "speed"]
+        rows = others + [environment() | row for row in speed()]
+        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return print(speed_table())
     done = {row["run"] for row in results()}
     for run in all_runs():
         if run.name in done or arguments.only not in run.name:
