@@ -23,15 +23,15 @@ from sktriplet.callbacks import (
     stopped_early,
     with_callbacks,
 )
+from sktriplet.constraints import validate_device, validate_parameters
 from sktriplet.data import ArrayDataset, as_tensor
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.net import TripletNet, isolated_rng, one_thread
 from sktriplet.validation import (
     merged_classes,
-    validate_device,
+    remember,
     validate_module,
-    validate_parameters,
     validate_rows,
     validate_training_data,
 )
@@ -326,7 +326,7 @@ class TripletEmbedder(
             epochs_reported(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
-        self._publish(fitted)
+        remember(self, fitted)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
@@ -369,7 +369,7 @@ class TripletEmbedder(
         fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on, **one_epoch)
         with self._threads(seen["input_shape_"]):
             fitted["net_"].partial_fit(ArrayDataset(rows, labels))
-        self._publish(fitted)
+        remember(self, fitted)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -463,10 +463,6 @@ class TripletEmbedder(
         if goes_on:
             net.go_on_from(self.net_)
         return seen | {"net_": net, "_moments": moments, "_n_features_out": width}
-
-    def _publish(self, fitted: dict[str, Any]) -> None:
-        self.__dict__.pop("feature_names_in_", None)
-        self.__dict__.update(fitted)
 
     def _threads(self, input_shape: tuple[int, ...]) -> AbstractContextManager[None]:
         # A net as small as the MLP gains nothing from threads: 0.71 s on 1 and on 2.

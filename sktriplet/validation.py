@@ -1,178 +1,22 @@
-"""What may go in: one table of parameter constraints, and the checks of X, y and nets."""
+"""What data may be: the checks of rows and labels, of images and of pairs."""
 
 import copy
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from math import prod
-from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from sktriplet.augmentation import AUGMENTATIONS
-from sktriplet.criterion import MINING_STRATEGIES
-from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError
-from sktriplet.losses import LOSSES
-from sktriplet.net import TripletNet
-
-
-class Constraint(Protocol):
-    """A set of allowed values whose ``str`` completes "must be ..."."""
-
-    def __contains__(self, value: Any) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Number:
-    """A finite number of one kind, from a bound on and below another; never a bool."""
-
-    kind: Any
-    low: float
-    includes_low: bool = True
-    high: float = np.inf
-
-    def __contains__(self, value: Any) -> bool:
-        if not isinstance(value, self.kind) or isinstance(value, bool):
-            return False
-        return bool(self.low < value < self.high or (self.includes_low and value == self.low))
-
-    def __str__(self) -> str:
-        noun = "an integer" if self.kind is Integral else "a finite number"
-        low = f"{noun} {'>=' if self.includes_low else '>'} {self.low}"
-        return low if self.high == np.inf else f"{low} and < {self.high}"
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """One of a few values, usually names."""
-
-    options: Collection[Any]
-
-    def __contains__(self, value: Any) -> bool:
-        return any(type(value) is type(option) and value == option for option in self.options)
-
-    def __str__(self) -> str:
-        return " or ".join(map(repr, self.options))
-
-
-@dataclass(frozen=True)
-class Instance:
-    """An object of a class."""
-
-    kind: Any
-    description: str
-
-    def __contains__(self, value: Any) -> bool:
-        return isinstance(value, self.kind)
-
-    def __str__(self) -> str:
-        return self.description
-
-
-@dataclass(frozen=True)
-class SequenceOf:
-    """A list or tuple whose elements all meet a constraint, of some length or of one."""
-
-    element: Constraint
-    length: int | None = None
-
-    def __contains__(self, value: Any) -> bool:
-        return (
-            isinstance(value, Sequence)
-            and not isinstance(value, str)
-            and len(value) == (self.length or len(value))
-            and all(element in self.element for element in value)
-        )
-
-    def __str__(self) -> str:
-        of_length = f" of {self.length}" if self.length else ""
-        return f"a list or tuple{of_length}, each element {self.element}"
-
 
 # How many channels an image has where nobody says: grey, colour, colour and opacity.
 CHANNELS = (1, 3, 4)
-
-BOOLEAN = Instance((bool, np.bool_), "True or False")
-CALLABLE = Instance(Callable, "a callable")
-NONE = OneOf([None])
-
-CONSTRAINTS: dict[str, list[Constraint]] = {
-    "n_components": [Number(Integral, 1), NONE],
-    "margin": [Number(Real, 0, includes_low=False)],
-    "mining": [OneOf(MINING_STRATEGIES), CALLABLE],
-    "loss": [OneOf(LOSSES), CALLABLE],
-    "metric": [OneOf(DISTANCES), CALLABLE],
-    "normalize": [BOOLEAN],
-    "module": [OneOf(["auto"]), Instance(nn.Module, "a torch.nn.Module"), CALLABLE],
-    "hidden_layer_sizes": [SequenceOf(Number(Integral, 1))],
-    "input_shape": [NONE, SequenceOf(Number(Integral, 1), length=3)],
-    "augment": [NONE, OneOf(AUGMENTATIONS), CALLABLE],
-    "standardize": [BOOLEAN],
-    "batch_size": [Number(Integral, 3)],
-    "samples_per_class": [Number(Integral, 2)],
-    "max_epochs": [Number(Integral, 1)],
-    "lr": [Number(Real, 0, includes_low=False)],
-    "weight_decay": [Number(Real, 0)],
-    "early_stopping": [BOOLEAN],
-    "validation_fraction": [Number(Real, 0, includes_low=False, high=1)],
-    "n_iter_no_change": [Number(Integral, 1)],
-    "tol": [Number(Real, 0)],
-    "precision": [OneOf(["float32", "bfloat16"])],
-    "warm_start": [BOOLEAN],
-    "random_state": [
-        NONE,
-        Number(Integral, 0),
-        Instance(np.random.RandomState, "a numpy.random.RandomState"),
-    ],
-    "verbose": [BOOLEAN, Number(Integral, 0)],
-    "device": [Instance((str, torch.device), "'auto', or a device as torch names it")],
-    "net": [NONE, Instance(TripletNet, "a sktriplet.net.TripletNet")],
-}
-
-
-def validate_parameters(estimator: Any) -> None:
-    """Check every parameter of an estimator against `CONSTRAINTS`.
-
-    Raises
-    ------
-    InvalidParameterError
-        Naming the first parameter that is wrong, what it was and what it may be.
-    """
-    for name, value in estimator.get_params(deep=False).items():
-        constraints = CONSTRAINTS[name]
-        if not any(value in constraint for constraint in constraints):
-            raise InvalidParameterError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be "
-                f"{', or '.join(map(str, constraints))}. Got {value!r} instead."
-            )
-
-
-def validate_device(device: str | torch.device) -> torch.device:
-    """Resolve ``"auto"`` to CUDA, then MPS, then CPU, and check that a device is there.
-
-    Raises
-    ------
-    InvalidParameterError
-        If torch does not know the device, or this machine does not have it.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidParameterError(
-            f"The 'device' parameter must be 'auto', or a device that torch has on this "
-            f"machine, such as 'cpu'. Got {device!r} instead: {error}"
-        ) from error
-    return torch.device(device)
 
 
 def validate_training_data(
@@ -182,7 +26,8 @@ def validate_training_data(
 
     Parameters
     ----------
-    estimator : TripletEmbedder
+    estimator : estimator
+        Where it has a parameter ``input_shape``, that says how images are to be read.
 
     X, y : array-like
 
@@ -206,7 +51,7 @@ def validate_training_data(
         triplet exists.
     """
     probe = copy.copy(estimator)
-    holds_images = _n_dims(X) > 2 or estimator.input_shape is not None
+    holds_images = _n_dims(X) > 2 or getattr(estimator, "input_shape", None) is not None
     if not reset and holds_images is not (len(estimator.input_shape_) > 1):
         _raise_wrong_shape(estimator, np.shape(X))
     X, y = validate_data(
@@ -221,7 +66,8 @@ def validate_training_data(
     )
     input_shape = X.shape[1:]
     if holds_images:
-        input_shape = images_shape(X.shape, estimator.input_shape)
+        if hasattr(estimator, "input_shape"):
+            input_shape = images_shape(X.shape, estimator.input_shape)
         if not reset and input_shape != estimator.input_shape_:
             _raise_wrong_shape(estimator, X.shape)
     classes, labels = _numbered_classes(y, type(estimator).__name__)
@@ -233,6 +79,12 @@ def validate_training_data(
     if hasattr(probe, "feature_names_in_"):
         seen["feature_names_in_"] = probe.feature_names_in_
     return X, labels, seen
+
+
+def remember(estimator: Any, seen: dict[str, Any]) -> None:
+    """Give an estimator the attributes that it has to have after training."""
+    vars(estimator).pop("feature_names_in_", None)
+    vars(estimator).update(seen)
 
 
 def validate_rows(estimator: Any, X: Any) -> NDArray:
@@ -248,8 +100,7 @@ def validate_rows(estimator: Any, X: Any) -> NDArray:
     X = validate_data(
         estimator, X, dtype=[np.float32, np.uint8], ensure_2d=False, allow_nd=True, reset=False
     )
-    is_flat = X.ndim < 3 and estimator.input_shape is None
-    if is_flat or X.shape[1:] not in _layouts(estimator.input_shape_):
+    if X.shape[1:] not in _shapes_to_expect(estimator):
         _raise_wrong_shape(estimator, X.shape)
     return X
 
@@ -310,6 +161,17 @@ def _layouts(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return [*layouts, (height, width)] if channels == 1 else layouts
 
 
+def _shapes_to_expect(estimator: Any) -> list[tuple[int, ...]]:
+    """Return the shapes in which images may come to a fitted estimator."""
+    if not hasattr(estimator, "input_shape"):
+        return [estimator.input_shape_]
+    return [
+        shape
+        for shape in _layouts(estimator.input_shape_)
+        if len(shape) > 1 or estimator.input_shape is not None
+    ]
+
+
 def _one_of(shapes: Collection[tuple[int, ...]]) -> str:
     return " or ".join(map(str, dict.fromkeys(shapes)))
 
@@ -325,7 +187,7 @@ def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:
     if len(expected) == 1:
         expecting = f"a table of {expected[0]} features"
     else:
-        expecting = f"images of shape {_one_of(_layouts(expected))}"
+        expecting = f"images of shape {_one_of(_shapes_to_expect(estimator))}"
     raise ValueError(
         f"X has shape {tuple(shape)}, but {type(estimator).__name__} is expecting {expecting}, as "
         "in fit."
@@ -371,6 +233,64 @@ def merged_classes(known: NDArray, new: NDArray) -> NDArray:
             "The labels in y must be of the kind that was seen before. Got "
             f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
         ) from error
+
+
+def validate_enrolment(estimator: Any, X: Any, y: Any, classes: NDArray) -> tuple[NDArray, NDArray]:
+    """Check rows and their classes for a fitted estimator that may not know these classes.
+
+    Raises
+    ------
+    ValueError
+        If X does not fit what fit has seen, or y is of another kind than the known classes.
+    """
+    X, y = validate_rows(estimator, X), column_or_1d(y)
+    check_consistent_length(X, y)
+    check_classification_targets(y)
+    merged_classes(classes, y)
+    return X, y
+
+
+def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
+    """Check pairs of rows for a fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If they are no finite array of shape (n_pairs, 2, ...), with rows as in fit.
+    """
+    expected = (2, *estimator.input_shape_)
+    pairs = check_array(
+        pairs,
+        dtype=[np.float32, np.uint8] if len(expected) > 2 else np.float32,
+        ensure_2d=False,
+        allow_nd=True,
+        input_name="pairs",
+    )
+    if pairs.shape[1:] != expected:
+        raise ValueError(
+            f"pairs must be an array of shape (n_pairs, {', '.join(map(str, expected))}): two "
+            f"rows as in fit. Got shape {pairs.shape}."
+        )
+    return pairs
+
+
+def validate_same(y: Any, n_pairs: int) -> NDArray[np.bool_]:
+    """Check what says of pairs whether they are the same.
+
+    Raises
+    ------
+    ValueError
+        If there is not one truth value for each pair.
+    """
+    same = column_or_1d(y)
+    if len(same) != n_pairs:
+        raise ValueError(f"y must hold a value for each of the {n_pairs} pairs. Got {len(same)}.")
+    if not np.isin(same, [0, 1]).all():
+        raise ValueError(
+            "y must say of each pair whether it is the same, True or False. "
+            f"Got {np.unique(same)[:5].tolist()}."
+        )
+    return same.astype(bool)
 
 
 def validate_module(network: nn.Module, rows: torch.Tensor, n_components: int | None) -> int:

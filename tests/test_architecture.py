@@ -9,12 +9,16 @@ import pytest
 import sktriplet
 
 ALLOWED = {
+    "verification": {"constraints", "embedder", "holdout", "validation"},
+    "identification": {"constraints", "embedder", "holdout", "validation"},
+    "holdout": set(),
     "embedder": {
-        *("callbacks", "data", "exceptions", "metrics", "net", "validation"),
-        "assembly",
+        *("assembly", "callbacks", "constraints", "data", "exceptions", "metrics", "net"),
+        "validation",
     },
     "assembly": {"augmentation", "data", "exceptions", "modules", "net"},
-    "validation": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
+    "constraints": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
+    "validation": {"exceptions"},
     "callbacks": set(),
     "net": {"callbacks", "criterion", "data", "exceptions", "sampling"},
     "criterion": {"distances", "losses", "mining"},
@@ -27,6 +31,7 @@ ALLOWED = {
     "folders": {"exceptions"},
     "modules": set(),
     "metrics": set(),
+    "display": set(),
     "exceptions": set(),
 }
 MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]

@@ -1,68 +1,36 @@
-import inspect
-from numbers import Integral, Real
-
 import numpy as np
 import pytest
 import torch
 
-import sktriplet
 from sktriplet.exceptions import InvalidParameterError
-from sktriplet.validation import (
-    CONSTRAINTS,
-    Number,
-    OneOf,
-    SequenceOf,
-    validate_device,
-    validate_module,
-)
-
-
-@pytest.mark.parametrize("estimator", [getattr(sktriplet, name) for name in sktriplet.__all__])
-def test_every_parameter_has_its_line_in_the_table(estimator):
-    assert set(inspect.signature(estimator).parameters) <= set(CONSTRAINTS)
+from sktriplet.validation import images_shape, merged_classes, validate_module
 
 
 @pytest.mark.parametrize(
-    ("constraint", "inside", "outside"),
+    ("shape", "input_shape", "expected"),
     [
-        (
-            Number(Integral, 2),
-            [2, 5, np.int32(3)],
-            [1, 2.0, True, np.bool_(True), "2", None, np.array([3])],
-        ),
-        (
-            Number(Real, 0),
-            [0, 0.5, 1, np.float32(2)],
-            [-1, np.nan, np.inf, False, "1", None, 1j, np.array([1.0])],
-        ),
-        (Number(Real, 0, includes_low=False), [1e-300, 1], [0, 0.0, -0.0, -1, np.nan]),
-        (OneOf(["a", "b"]), ["a", "b"], ["c", "", None, 0, np.array(["a"])]),
-        (OneOf([None]), [None], [False, 0, ""]),
-        (SequenceOf(Number(Integral, 1)), [(), [1, 2], (3,)], [(0,), "12", 5, [1.5], {1: 2}]),
+        ((9, 28, 30), None, (1, 28, 30)),
+        ((9, 3, 30), None, (1, 3, 30)),
+        ((9, 1, 28, 30), None, (1, 28, 30)),
+        ((9, 28, 30, 3), None, (3, 28, 30)),
+        ((9, 4, 28, 30), None, (4, 28, 30)),
+        ((9, 2, 28, 30), (2, 28, 30), (2, 28, 30)),
+        ((9, 28, 30, 2), (2, 28, 30), (2, 28, 30)),
+        ((9, 3, 28, 3), (3, 3, 28), (3, 3, 28)),
+        ((9, 1680), [2, 28, 30], (2, 28, 30)),
+        ((9, 28, 30), (1, 28, 30), (1, 28, 30)),
     ],
-    ids=str,
 )
-def test_constraints(constraint, inside, outside):
-    assert all(value in constraint for value in inside)
-    for value in outside:
-        assert value not in constraint, value
+def test_images_shape(shape, input_shape, expected):
+    assert images_shape(shape, input_shape) == expected
 
 
-def test_device():
-    assert validate_device("cpu") == torch.device("cpu")
-    assert validate_device(torch.device("cpu")) == torch.device("cpu")
-    expected = "cuda" if torch.cuda.is_available() else "mps"
-    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        expected = "cpu"
-    assert validate_device("auto") == torch.device(expected)
-    with pytest.raises(InvalidParameterError, match=r"'device'.*'gpu'"):
-        validate_device("gpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_device_that_is_not_there():
-    with pytest.raises(InvalidParameterError, match=r"'device'.*'cuda'"):
-        validate_device("cuda")
+def test_merged_classes():
+    assert merged_classes(np.array([3, 1]), np.array([2, 3])).tolist() == [1, 2, 3]
+    assert merged_classes(np.array(["b"]), np.array(["aa"])).tolist() == ["aa", "b"]
+    assert merged_classes(np.array([1]), np.array([0.5])).tolist() == [0.5, 1]
+    with pytest.raises(ValueError, match=r"labels in y must be of the kind .* after"):
+        merged_classes(np.array([1]), np.array(["a"]))
 
 
 @pytest.mark.parametrize(

