@@ -304,7 +304,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     "PML": [{"lr": lr, "margin": margin} for lr in LEARNING_RATES for margin in (0.2, 0.5)],
     "ours": [{"lr": lr, "margin": margin} for lr in LEARNING_RATES for margin in (0.2, 0.5)],
 }
-AUGMENT = None
+AUGMENT = "flip"
 RECIPES: dict[str, dict[str, Any]] = {
     "cross-entropy": {"lr": 2e-3, "smoothing": 0.0, "augment": AUGMENT},
     "PML": {"lr": 2e-3, "margin": 0.2, "augment": AUGMENT},
