@@ -480,7 +480,8 @@ def table(task: str) -> str:
         if row["task"] == task:
             precision = row["settings"].get("precision", "")
             groups.setdefault(f"{row['method']} {precision}".strip(), []).append(row)
-    if task == "new" and groups:  # draws of classes differ by more than methods do: compare the same ones
+    if task == "new" and groups:
+        # Draws of classes differ by more than methods do: take those that all have.
         shared = set.intersection(*[{row["number"] for row in g} for g in groups.values()])
         groups = {
             method: [row for row in group if row["number"] in shared]
