@@ -13,6 +13,35 @@ Augmentation = Callable[[Tensor], Tensor]
 LARGEST_SHIFT, LARGEST_HOLE = 1 / 8, 1 / 2
 
 
+def flip(images: Tensor) -> Tensor:
+    """Mirror every second image, left to right, by chance.
+
+    For things that may face either way; a mirrored digit or letter is another one, or none.
+    Of the built-in augmentations it makes learning the least slower.
+
+    Parameters
+    ----------
+    images : Tensor of shape (B, C, H, W)
+        Of any dtype, on any device. Not written to.
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        New, of the same dtype and device and in the same memory format.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktriplet.augmentation import flip
+    >>> _ = torch.manual_seed(0)
+    >>> flip(torch.tensor([[1, 2, 3]] * 4)[:, None, None]).flatten(1).tolist()
+    [[3, 2, 1], [1, 2, 3], [3, 2, 1], [3, 2, 1]]
+    """
+    _validate(images)
+    is_mirrored = _uniform(len(images), images.device) < 0.5
+    return torch.where(is_mirrored[:, None, None, None], images.flip(3), images)
+
+
 def crop_erase(images: Tensor) -> Tensor:
     """Shift each image a little, and erase a rectangle of it.
 
@@ -48,13 +77,12 @@ def crop_erase(images: Tensor) -> Tensor:
     >>> augmented.shape, augmented.dtype, augmented.unique().tolist()
     (torch.Size([100, 1, 8, 8]), torch.uint8, [0, 255])
     """
+    _validate(images)
     return _erased(_cropped(images))
 
 
 def crop_flip_erase(images: Tensor) -> Tensor:
-    """Do as `crop_erase`, and mirror every second image, left to right, by chance.
-
-    For things that may face either way; a mirrored digit or letter is another one, or none.
+    """Do as `flip` and `crop_erase` do.
 
     Parameters
     ----------
@@ -71,13 +99,22 @@ def crop_flip_erase(images: Tensor) -> Tensor:
     >>> crop_flip_erase(torch.rand(100, 3, 32, 32)).shape
     torch.Size([100, 3, 32, 32])
     """
-    return _erased(_mirrored(_cropped(images)))
+    return _erased(_cropped(flip(images)))
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
+    "flip": flip,
     "crop_erase": crop_erase,
     "crop_flip_erase": crop_flip_erase,
 }
+
+
+def _validate(images: Tensor) -> None:
+    if images.ndim != 4:
+        raise ValueError(
+            "images must be a tensor of shape (n_images, n_channels, height, width). Got one of "
+            f"shape {tuple(images.shape)}."
+        )
 
 
 def _uniform(size: int, device: torch.device) -> Tensor:
@@ -87,11 +124,6 @@ def _uniform(size: int, device: torch.device) -> Tensor:
 
 def _cropped(images: Tensor) -> Tensor:
     """Shift each image by a draw of its own, filling up with zeros."""
-    if images.ndim != 4:
-        raise ValueError(
-            "images must be a tensor of shape (n_images, n_channels, height, width). Got one of "
-            f"shape {tuple(images.shape)}."
-        )
     n_images, _, height, width = images.shape
     reach = [max(1, round(side * LARGEST_SHIFT)) for side in (height, width)]
     padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]))
@@ -100,11 +132,6 @@ def _cropped(images: Tensor) -> Tensor:
     top, left = ((_uniform(n_images, images.device) * (2 * most + 1)).long() for most in reach)
     cropped = windows[torch.arange(n_images, device=images.device), :, top, left]
     return cropped.contiguous(memory_format=_memory_format(images))
-
-
-def _mirrored(images: Tensor) -> Tensor:
-    is_mirrored = _uniform(len(images), images.device) < 0.5
-    return torch.where(is_mirrored[:, None, None, None], images.flip(3), images)
 
 
 def _erased(images: Tensor) -> Tensor:

@@ -68,9 +68,10 @@ class ConvNet(nn.Module):
 
     A convolution of 3 x 3 pixels is followed by stages. Each halves the image, doubles the
     width and ends in a residual block [1]_; there are as many as it takes to get the
-    shorter side to 7 pixels or fewer. The mean of each channel over the pixels that are
-    left goes through a linear layer. Images with sides of 48 and more are halved once
-    before, so that they cost no more than small ones.
+    shorter side to 7 pixels or fewer. A linear layer takes what is left, pixel by pixel:
+    it may look for a thing at its place, and learns faster than from a mean over the
+    pixels. Images with sides of 48 and more are halved once before, so that they cost no
+    more than small ones.
 
     Parameters
     ----------
@@ -114,28 +115,28 @@ class ConvNet(nn.Module):
                 "input_shape must be (n_channels, height, width) with sides of at least "
                 f"{SMALLEST_SIDE} pixels. Got {tuple(input_shape)}."
             )
-        n_channels, side = input_shape[0], min(input_shape[1:])
-        stride, width = (2 if side >= LARGE_SIDE else 1), FIRST_WIDTH
+        n_channels, width = input_shape[0], FIRST_WIDTH
+        stride = 2 if min(input_shape[1:]) >= LARGE_SIDE else 1
         stages = [_convolution(n_channels, width, stride)]
-        side = -(-side // stride)
-        while side > LAST_SIDE or len(stages) == 1:
+        sides = [-(-side // stride) for side in input_shape[1:]]
+        while min(sides) > LAST_SIDE or len(stages) == 1:
             wider = min(2 * width, LAST_WIDTH)
             stages.append(nn.Sequential(_convolution(width, wider, 2), ResidualBlock(wider)))
-            side, width = -(-side // 2), wider
+            sides, width = [-(-side // 2) for side in sides], wider
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(width, n_components)
+        self.head = nn.Linear(width * sides[0] * sides[1], n_components)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        bound = width**-0.5
+        bound = self.head.in_features**-0.5
         nn.init.uniform_(self.head.weight, -bound, bound, generator=generator)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        # Twice as fast on CPUs and no slower elsewhere.
+        # The layout in which convolutions are fastest, on CPUs and GPUs alike.
         pixels = self.stages(X.contiguous(memory_format=torch.channels_last))
-        return _in_full_precision(self.head, pixels.mean(dim=(2, 3)))
+        return _in_full_precision(self.head, pixels.flatten(1))
 
 
 class ResidualBlock(nn.Module):

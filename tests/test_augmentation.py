@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from sktriplet.augmentation import AUGMENTATIONS, crop_erase, crop_flip_erase
+from sktriplet.augmentation import AUGMENTATIONS, crop_erase, crop_flip_erase, flip
 
 every_augmentation = pytest.mark.parametrize("augment", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
 
@@ -74,7 +74,7 @@ def test_oracle(augment, flips, shape, reach):
         assert len({move[axis] for _, *move in seen}) > 1, "images move together"
 
 
-@every_augmentation
+@pytest.mark.parametrize("augment", [crop_erase, crop_flip_erase])
 def test_shifts_and_holes_are_spread_evenly(augment):
     torch.manual_seed(0)
     ones = torch.ones(20_000, 1, 16, 16)
@@ -88,11 +88,18 @@ def test_shifts_and_holes_are_spread_evenly(augment):
     assert torch.allclose(kept, kept.T, atol=0.03)
 
 
-def test_half_are_mirrored():
+def test_flip_does_nothing_else():
+    images = numbered((40, 2, 5, 6))
+    for image, original in zip(flip(images), images, strict=True):
+        assert torch.equal(image, original) != torch.equal(image, original.flip(2))
+
+
+@pytest.mark.parametrize("augment", [flip, crop_flip_erase])
+def test_half_are_mirrored(augment):
     torch.manual_seed(0)
     images = torch.zeros(1000, 1, 8, 8)
     images[..., :3] = 1
-    is_mirrored = crop_flip_erase(images)[..., 5:].amax(dim=(1, 2, 3)) > 0
+    is_mirrored = augment(images)[..., 5:].amax(dim=(1, 2, 3)) > 0
     assert 450 < is_mirrored.sum() < 550
 
 

@@ -61,7 +61,7 @@ class TestConvNet:
         assert network(torch.randn(3, *input_shape)).shape == (3, 7)
         convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
         assert sum(layer.stride == (2, 2) for layer in convolutions) == n_halvings
-        assert network.head.in_features == min(32 * 2 ** (len(network.stages) - 1), 256)
+        assert convolutions[-1].out_channels == min(32 * 2 ** (len(network.stages) - 1), 256)
 
     @pytest.mark.parametrize("input_shape", [(64,), (8, 8), (2, 3, 8, 8), (1, 3, 8), (1, 8, 3)])
     def test_not_images(self, input_shape):
