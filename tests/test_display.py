@@ -113,6 +113,20 @@ def test_training_with_held_out_rows_marks_the_best_epoch():
     assert best.get_xydata().tolist() == [[2, 0.9]]
 
 
+def test_training_as_an_embedder_remembers_it(quick, iris):
+    embedder = quick(early_stopping=True, max_epochs=3).fit(*iris)
+    display = drawn(TrainingDisplay.from_estimator(embedder))
+    assert [panel.get_ylabel() for panel in display.ax_] == [
+        "loss",
+        "part of the pairs",
+        "held-out score",
+    ]
+    curve, best = display.ax_[-1].lines
+    assert curve.get_ydata().tolist() == embedder.validation_scores_
+    assert best.get_ydata().tolist() == [embedder.best_validation_score_]
+    assert legend_of(display.ax_[1]) == ["found a triplet", "of those, with a loss"]
+
+
 @pytest.mark.parametrize(("history", "got"), [([], "no epochs"), ([{"dur": 1.0}], "dur")])
 def test_training_without_anything_to_draw(history, got):
     with pytest.raises(ValueError, match=f"history must hold train_loss.*Got.*{got}"):
