@@ -94,7 +94,7 @@ class TripletEmbedder(
         ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
         or whose channels cannot be told from the shape of X.
 
-    augment : {"crop_erase", "crop_flip_erase"} or callable, default=None
+    augment : {"flip", "crop_erase", "crop_flip_erase"} or callable, default=None
         Changes batches in training: a name in `sktriplet.augmentation`, for images, or a
         callable that maps a batch, ``(B, channels, height, width)`` for images, of the
         dtype of X, to another one. What it draws from torch's generators is repeatable.
