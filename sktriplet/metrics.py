@@ -20,7 +20,6 @@ References
 .. [1] Musgrave, Belongie and Lim, "A Metric Learning Reality Check", ECCV 2020.
 """
 
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,11 +36,13 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, ge
 CHUNK_BYTES = 2**26
 # How many numbers at a time stay in a processor's cache.
 CACHED = 2**16
-# Where the upper half of a 64-bit integer is stored.
-UPPER = 1 if sys.byteorder == "little" else 0
 # How many rows beyond those asked for are looked at, in case they tie with the last one.
 PADDING = 16
-EXCLUDED = np.finfo(np.float32).max
+# Up to so many ranks whose order counts, single precision leaves few near ties to decide.
+MAX_RANKS_IN_SINGLE = 1000
+# Distances are shifted and scaled to lie between 1 and this, where floats have even gaps.
+EXCLUDED = np.float32(2 - 2**-23)
+EXCLUDED_KEY = np.uint64(2**64 - 2**41)
 
 
 def recall_at_k_score(
@@ -411,10 +412,9 @@ class _Search:
     """Queries, what they search, and which of it must be found.
 
     The order of the neighbours is that of distances in double precision, computed from
-    differences, ties by index. Most of it is decided by distances from a matrix product in
-    single precision, which are many times faster and known to within ``tolerance``;
-    only where two candidates are nearer to each other than that, and one is a match and
-    the other is not, the exact distances are asked.
+    differences, ties by index. Distances from a matrix product, which are many times faster,
+    decide all of it but near ties: where two candidates are nearer to each other than
+    ``tolerance``, and one is a match and the other is not, the exact distances are asked.
     """
 
     queries: NDArray
@@ -545,10 +545,16 @@ class _Search:
         self, queries: NDArray[np.intp], n_ranks: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
         """Yield queries, a chunk at a time, with whether their i-th nearest is a match."""
-        left, right, summand, tolerance = self._factors()
+        in_double = self.ordered and n_ranks[queries].max() > MAX_RANKS_IN_SINGLE
+        left, right, summand, error = self._factors(np.float64 if in_double else np.float32)
+        # A key holds a distance in its upper bits, and in the lower ones which row it is to.
+        n_bits = max(12, int(len(right) - 1).bit_length())
+        tolerance = np.uint64(np.ceil(2 * error * 2.0**64) + 2 ** (n_bits + 1))
         n_done = 0
         while n_done < len(queries):
-            bytes_a_query = 4 * len(right) + 10 * min(len(right), n_ranks[queries].max())
+            bytes_a_query = right.itemsize * len(right) + 10 * min(
+                len(right), n_ranks[queries].max()
+            )
             chunk = queries[n_done : n_done + max(1, int(CHUNK_BYTES // bytes_a_query))]
             n_done += len(chunk)
             distances = left[chunk] @ right.T
@@ -556,24 +562,25 @@ class _Search:
             self._exclude(distances, chunk)
             width = min(len(right), n_ranks[chunk].max() + PADDING)
             relevant = np.empty((len(chunk), width), dtype=bool)
-            nearest = _smallest(distances, width)
+            nearest = _smallest(distances, width, n_bits)
             for part in gen_batches(len(chunk), max(1, CACHED // width)):
                 relevant[part], settled = self._settle(
-                    nearest[part], chunk[part], n_ranks[chunk[part]], tolerance
+                    nearest[part], n_bits, chunk[part], n_ranks[chunk[part]], tolerance
                 )
                 for row in part.start + np.flatnonzero(~settled):
-                    everything = _smallest(distances[[row]], len(right))
+                    everything = _smallest(distances[[row]], len(right), n_bits)
                     relevant[row] = self._settle(
-                        everything, chunk[[row]], n_ranks[chunk[[row]]], tolerance
+                        everything, n_bits, chunk[[row]], n_ranks[chunk[[row]]], tolerance
                     )[0][0, :width]
             relevant = relevant[:, : n_ranks[chunk].max()]
             relevant &= np.arange(relevant.shape[1]) < n_ranks[chunk, None]
             yield chunk, relevant
 
-    def _factors(self) -> tuple[NDArray, NDArray, NDArray, float]:
-        """Return what gives positive distances by a product and a sum, and their tolerance.
+    def _factors(self, dtype: type) -> tuple[NDArray, NDArray, NDArray, float]:
+        """Return what gives distances by a product and a sum, and how wrong they may be.
 
-        Distances are shifted by a constant of each query, and squared where Euclidean.
+        Distances are shifted by a constant of each query, squared where Euclidean, and scaled
+        to lie between 1 and 2.
         """
         left, right = self.queries, self.references
         if self.metric == "euclidean":
@@ -583,18 +590,26 @@ class _Search:
             if largest > 0:
                 scale = 2.0 ** -np.ceil(np.log2(largest))
                 left, right = left * scale, right * scale
-        factors = left.astype(np.float32), right.astype(np.float32)
-        squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in factors]
-        left_norm, right_norm = (np.sqrt(part.max()) for part in squares)
-        summand = squares[1] if self.metric == "euclidean" else np.zeros(len(right))
-        summand = (summand + 2.001 * left_norm * right_norm).astype(np.float32)
-        # With u half an epsilon: d u in the product of the norms, which is at most a quarter
-        # of the square below and counts twice; u and 2 u in the sum, 2 u from rounding the rows.
-        tolerance = (left.shape[1] / 2 + 8) * np.finfo(np.float32).eps / 2
-        tolerance *= (left_norm + right_norm) ** 2
-        return -2 * factors[0], factors[1], summand, float(tolerance)
+        left, right = left.astype(dtype), right.astype(dtype)
+        squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in (left, right)]
+        largest_left, largest_right = (part.max() for part in squares)
+        both = (np.sqrt(largest_left) + np.sqrt(largest_right)) ** 2
+        # A power of two, so that to divide by it is exact, which no distance is half of.
+        span = 2.0 ** np.ceil(np.log2(2 * both)) if both > 0 else 1.0
+        if self.metric == "euclidean":
+            summand = squares[1] + largest_left
+        else:
+            summand = np.full(len(right), both / 2)
+        summand = (1.25 + summand / span).astype(dtype)
+        # With u half an epsilon: a product is off by d u times both norms, which is at most a
+        # quarter of the square of their sum and counts twice; rounding the rows adds 2 u of it,
+        # the sum and its terms, below 2, are off by u each, and exact distances by a double's d.
+        u, n_columns = np.finfo(dtype).eps / 2, left.shape[1]
+        error = ((n_columns / 2 + 8) * both / span + 4) * u
+        error += (n_columns + 4) * np.finfo(float).eps
+        return left * dtype(-2 / span), right, summand, float(error)
 
-    def _exclude(self, distances: NDArray[np.float32], chunk: NDArray[np.intp]) -> None:
+    def _exclude(self, distances: NDArray, chunk: NDArray[np.intp]) -> None:
         """Put what must not be found at the end."""
         if self.query_exclusions is not None:
             same = self.query_exclusions[chunk, None] == self.reference_exclusions
@@ -605,9 +620,10 @@ class _Search:
     def _settle(
         self,
         nearest: NDArray[np.uint64],
+        n_bits: int,
         chunk: NDArray[np.intp],
         n_ranks: NDArray[np.int64],
-        tolerance: float,
+        tolerance: np.uint64,
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Say which of the nearest are matches, in the exact order.
 
@@ -619,13 +635,12 @@ class _Search:
             False where more of the nearest are needed to say so.
         """
         width = nearest.shape[1]
-        distances = nearest.view(np.float32)[:, UPPER::2]
-        columns = nearest.view(np.uint32)[:, 1 - UPPER :: 2]
+        columns = (nearest & np.uint64(2**n_bits - 1)).view(np.int64)
         relevant = self.reference_labels.take(columns) == self.query_labels[chunk, None]
-        relevant &= distances < EXCLUDED
+        relevant &= nearest < EXCLUDED_KEY
         # A run of candidates, each too near the one before, may have any order.
         opens_run = np.ones(nearest.shape, dtype=bool)
-        np.greater(distances[:, 1:] - distances[:, :-1], 2.01 * tolerance, out=opens_run[:, 1:])
+        np.greater(nearest[:, 1:] - nearest[:, :-1], tolerance, out=opens_run[:, 1:])
         settled = np.ones(len(nearest), dtype=bool)
         if width < len(self.reference_labels):
             settled = width - 1 - opens_run[:, ::-1].argmax(axis=1) >= n_ranks
@@ -668,21 +683,22 @@ class _Search:
         return distances
 
 
-def _smallest(distances: NDArray[np.float32], n: int) -> NDArray[np.uint64]:
-    """Return the n smallest of each row in order: distance in the upper half, column in the lower.
+def _smallest(distances: NDArray, n: int, n_bits: int) -> NDArray[np.uint64]:
+    """Return the n smallest of each row as integers in the order of distance and column.
 
-    Bits of positive floats are in the order of the floats, so that one sort of integers
-    orders by distance and, at equal ones, by column.
+    The distances are between 1 and 2. The mantissa of a double moves to the upper end of its
+    bits, and the lowest make room for the column.
     """
     n_rows, n_columns = distances.shape
     smallest = np.empty((n_rows, n), dtype=np.uint64)
     columns = np.arange(n_columns, dtype=np.uint64)
     n_at_once = max(1, CACHED // n_columns)
-    buffer = np.empty((n_at_once, n_columns), dtype=np.uint64)
+    doubles = np.empty((n_at_once, n_columns))
     for part in gen_batches(n_rows, n_at_once):
-        keys = buffer[: part.stop - part.start]
-        keys[:] = distances[part].view(np.uint32)
-        keys <<= np.uint64(32)
+        doubles[: part.stop - part.start] = distances[part]
+        keys = doubles[: part.stop - part.start].view(np.uint64)
+        keys <<= np.uint64(12)
+        keys &= np.uint64(2**64 - 2**n_bits)
         keys |= columns
         if n < n_columns:
             keys.partition(n - 1, axis=1)
