@@ -114,7 +114,8 @@ def precision_among_nearest(
 ) -> float:
     """Return the mean part of each query's nearest references that have its label.
 
-    5 are looked at, or as many as there are references of the query's label.
+    5 are looked at, or as many as there are references of the query's label. Queries without
+    any are left out.
 
     Examples
     --------
@@ -129,7 +130,8 @@ def precision_among_nearest(
     n_wanted = (reference_labels[:, None] == query_labels).sum(axis=0).clip(max=N_NEIGHBORS)
     right = reference_labels[nearest] == query_labels[:, None]
     right &= np.arange(nearest.shape[1]) < n_wanted[:, None]
-    return float((right.sum(axis=1) / n_wanted).mean())
+    has_any = n_wanted > 0
+    return float((right.sum(axis=1)[has_any] / n_wanted[has_any]).mean())
 
 
 def hold_out(

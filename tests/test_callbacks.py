@@ -117,6 +117,12 @@ class TestPrecisionAmongNearest:
         ours = precision_among_nearest(queries, query_labels, references, labels)
         assert ours == pytest.approx(np.mean(scores))
 
+    def test_a_class_of_which_no_reference_was_drawn(self):
+        """A sample of very many rows may leave a small class out: it says nothing then."""
+        references, labels = np.array([[0.0], [1.0]]), np.array([0, 0])
+        queries, query_labels = np.array([[0.1], [0.2]]), np.array([0, 7])
+        assert precision_among_nearest(queries, query_labels, references, labels) == 1
+
 
 class TestStoppedEarly:
     def watched(self, n_rows, n_classes):
