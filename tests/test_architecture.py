@@ -30,7 +30,8 @@ ALLOWED = {
     "data": {"folders"},
     "folders": {"exceptions"},
     "modules": set(),
-    "metrics": set(),
+    "metrics": {"search"},
+    "search": set(),
     "display": set(),
     "exceptions": set(),
 }

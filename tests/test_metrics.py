@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sktriplet.metrics
+import sktriplet.search
 from sktriplet.metrics import (
     detection_identification_rate_score,
     mean_average_precision_at_r_score,
@@ -135,7 +135,7 @@ def test_chunks_make_no_difference(name, chunk_bytes, rng, monkeypatch):
     groups = rng.integers(3, size=100)
     # Equal rows, some of them on both sides of where the search stops looking.
     embeddings[rng.integers(100, size=40)] = embeddings[0]
-    monkeypatch.setattr(sktriplet.metrics, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(sktriplet.search, "CHUNK_BYTES", chunk_bytes)
     agree(name, embeddings, y)
     agree(name, embeddings, y, groups=groups)
 
