@@ -4,6 +4,7 @@ import copy
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -14,8 +15,14 @@ from torch import nn
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.data import as_tensor
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.members import MLPEnsemble
 from sktriplet.modules import MLP, ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
 from sktriplet.net import TripletNet
+
+# Fewer components than this would tie a member's hands.
+MEMBER_WIDTH = 8
+# A column with more values than this, in some rows, counts as continuous.
+FEW_VALUES, SOME_ROWS = 10, 10_000
 
 # Parameters of the net, to the embedder's parameter that sets each.
 OWNED = {
@@ -32,6 +39,7 @@ OWNED = {
     "criterion__loss": "loss",
     "criterion__mining": "mining",
     "criterion__metric": "metric",
+    "criterion__nca_weight": "nca_weight",
     "optimizer__lr": "lr",
     "optimizer__weight_decay": "weight_decay",
 }
@@ -86,6 +94,7 @@ def merged_moments(
 
 def build_network(
     embedder: Any,
+    rows: NDArray,
     input_shape: tuple[int, ...],
     moments: StandardScaler | None,
     *,
@@ -97,6 +106,9 @@ def build_network(
     Parameters
     ----------
     embedder : TripletEmbedder
+
+    rows : ndarray
+        To train on.
 
     input_shape : tuple of int
         ``(n_features,)`` or ``(C, H, W)``.
@@ -127,7 +139,7 @@ def build_network(
         if is_image:
             body = ConvNet(input_shape, width, generator=generator)
         else:
-            body = MLP(input_shape, width, embedder.hidden_layer_sizes, generator=generator)
+            body = _for_tables(embedder, rows, generator)
     else:
         body = module(input_shape, embedder.n_components)
     if start is not None:
@@ -160,6 +172,23 @@ def build_network(
     )
 
 
+def _for_tables(embedder: Any, rows: NDArray, generator: torch.Generator) -> nn.Module:
+    input_shape = rows.shape[1:]
+    width, hidden_layer_sizes = embedder.n_components, embedder.hidden_layer_sizes
+    n_members = min(embedder.n_members, width // MEMBER_WIDTH)
+    if n_members < 2 or not hidden_layer_sizes:  # linear maps side by side are one
+        return MLP(input_shape, width, hidden_layer_sizes, generator=generator)
+    some = rows[:: -(-len(rows) // SOME_ROWS)]
+    return MLPEnsemble(
+        input_shape,
+        width,
+        hidden_layer_sizes,
+        n_members=n_members,
+        is_continuous=[len(np.unique(column)) > FEW_VALUES for column in some.T],
+        generator=generator,
+    )
+
+
 def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
     """Make the net that an embedder trains.
 
@@ -188,6 +217,7 @@ def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
             loss=embedder.loss,
             mining=embedder.mining,
             metric=embedder.metric,
+            nca_weight=embedder.nca_weight,
         ),
         **_accepted_by(template.optimizer, "optimizer", weight_decay=embedder.weight_decay),
     }

@@ -5,6 +5,7 @@ scikit-learn's own callbacks. scikit-learn has these from 1.9 on; below that the
 works the same, without ``set_callbacks``.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
@@ -17,6 +18,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.utils import noop
 from torch.utils.data import Subset
+
+from sktriplet.exceptions import MemorizationWarning
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -38,6 +41,9 @@ N_NEIGHBORS = 5
 # Held-out rows, and training rows around them, are never more: a look at them takes some
 # 20 ms, an epoch over so many rows half a second.
 MAX_QUERIES, MAX_REFERENCES = 1_000, 10_000
+# Training rows are known by heart if so many of their neighbours share their class, and of
+# held-out rows' neighbours fewer by so much.
+MEMORIZED, MEMORIZED_GAP = 0.99, 0.1
 
 
 class CosineAnnealing(Callback):
@@ -86,7 +92,9 @@ class HeldOutPrecision(Callback):
 
     Records ``validation_score``: the part of a held-out row's 5 nearest training rows
     that have its label, averaged over the held-out rows. Where a class has fewer
-    training rows than that, as many neighbours are looked at.
+    training rows than that, as many neighbours are looked at. ``training_score`` is the
+    same of some training rows among the others: where it is much higher, the network
+    knows its rows by heart, and a `MemorizationWarning` says so in the end.
 
     Parameters
     ----------
@@ -99,23 +107,50 @@ class HeldOutPrecision(Callback):
         self.references = references
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Embed both and record the score."""
+        """Embed both and record the scores."""
         (queries, query_labels), (references, reference_labels) = (
             [tensor.numpy() for tensor in part[:]] for part in (self.queries, self.references)
         )
-        score = precision_among_nearest(
-            net.embed(queries), query_labels, net.embed(references), reference_labels
-        )
+        known = net.embed(references), reference_labels
+        score = precision_among_nearest(net.embed(queries), query_labels, *known)
         net.history.record("validation_score", score)
+        some = slice(len(queries))
+        score = precision_among_nearest(
+            known[0][some], reference_labels[some], *known, are_first=True
+        )
+        net.history.record("training_score", score)
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Warn if the network has learned its rows rather than their classes."""
+        seen = [epoch for epoch in net.history[net.first_epoch_ :] if "training_score" in epoch]
+        if not seen:
+            return
+        on_training = seen[-1]["training_score"]
+        on_others = max(epoch["validation_score"] for epoch in seen)
+        if on_training >= MEMORIZED and on_others < on_training - MEMORIZED_GAP:
+            warnings.warn(
+                f"The network has memorized its training rows: {on_training:.1%} of their nearest "
+                f"neighbours share their class in the last epoch, and at best {on_others:.1%} of "
+                "those of held-out rows. Classes may overlap, or labels may be wrong. Try "
+                "hidden_layer_sizes=(), fewer epochs, or more data.",
+                MemorizationWarning,
+                stacklevel=2,
+            )
 
 
 def precision_among_nearest(
-    queries: NDArray, query_labels: NDArray, references: NDArray, reference_labels: NDArray
+    queries: NDArray,
+    query_labels: NDArray,
+    references: NDArray,
+    reference_labels: NDArray,
+    *,
+    are_first: bool = False,
 ) -> float:
     """Return the mean part of each query's nearest references that have its label.
 
     5 are looked at, or as many as there are references of the query's label. Queries without
-    any are left out.
+    any are left out. With `are_first` the queries are the first references, and none is its
+    own neighbour.
 
     Examples
     --------
@@ -125,9 +160,16 @@ def precision_among_nearest(
     >>> precision_among_nearest(np.array([[0.1], [1.6]]), np.array([0, 0]), references, labels)
     0.75
     """
-    neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(references)), algorithm="brute")
-    nearest = neighbors.fit(references).kneighbors(queries, return_distance=False)
-    n_wanted = (reference_labels[:, None] == query_labels).sum(axis=0).clip(max=N_NEIGHBORS)
+    n_neighbors = min(N_NEIGHBORS + are_first, len(references))
+    neighbors = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(references)
+    nearest = neighbors.kneighbors(queries, return_distance=False)
+    n_wanted = (reference_labels[:, None] == query_labels).sum(axis=0) - are_first
+    if are_first:
+        is_itself = nearest == np.arange(len(queries))[:, None]
+        # Among many equal rows it may not be found; the last one gives way then.
+        is_itself[~is_itself.any(axis=1), -1] = True
+        nearest = nearest[~is_itself].reshape(len(queries), -1)
+    n_wanted = n_wanted.clip(max=N_NEIGHBORS)
     right = reference_labels[nearest] == query_labels[:, None]
     right &= np.arange(nearest.shape[1]) < n_wanted[:, None]
     has_any = n_wanted > 0

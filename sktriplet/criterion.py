@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from sktriplet.distances import DISTANCES, Distance
 from sktriplet.losses import LOSSES, Loss, hinge
 from sktriplet.mining import MINERS, Miner, Triplets, batch_all_counts
+from sktriplet.nca import nca_loss
 
 MINING_STRATEGIES = (*MINERS, "all")
 REDUCTIONS = ("active_mean", "mean", "sum")
+
+# The temperature of the soft-neighbour term, in margins: both are in the units of the metric.
+NCA_TEMPERATURE = 0.4
 
 # Triplets that batch-all holds at a time when it has to look at each of them.
 _CHUNK = 1 << 20
@@ -58,6 +62,9 @@ class TripletLoss(nn.Module):
         gradient large while few are left, and says little about progress. "mean" is
         over all triplets that could be mined, as triplet_fraction counts them: a pair
         that found none costs nothing, and the gradient fades as the margin is kept.
+    nca_weight : float, default=0.0
+        Of :func:`~sktriplet.nca.nca_loss`, added to the triplet loss where labels are
+        given, at a temperature of 0.4 margins.
     generator : torch.Generator, default=None
         Only used when `mining` draws at random. None draws from torch's global
         generator.
@@ -105,6 +112,7 @@ class TripletLoss(nn.Module):
         metric: str | Distance = "sqeuclidean",
         loss: str | Loss = "hinge",
         reduction: str = "active_mean",
+        nca_weight: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -113,6 +121,7 @@ class TripletLoss(nn.Module):
         self.metric = _named("metric", metric, DISTANCES)
         self.loss = _named("loss", loss, LOSSES)
         self.reduction = _named("reduction", reduction, REDUCTIONS, callables=False)
+        self.nca_weight = _number("nca_weight", nca_weight, or_zero=True)
         self.generator = generator
         self.statistics = {}
 
@@ -165,7 +174,11 @@ class TripletLoss(nn.Module):
             "d_an": d_an,
             "spread": _spread(embeddings),
         }
-        return total._replace(n_terms=n_possible).reduced(self.reduction)
+        of_triplets = total._replace(n_terms=n_possible).reduced(self.reduction)
+        if labels is None or not self.nca_weight:
+            return of_triplets
+        temperature = NCA_TEMPERATURE * self.margin
+        return of_triplets + self.nca_weight * nca_loss(distances, labels, temperature)
 
     @property
     def _loss(self) -> Loss:
@@ -193,7 +206,7 @@ class TripletLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the parameters as they are written in a call."""
-        names = ("margin", "mining", "metric", "loss", "reduction")
+        names = ("margin", "mining", "metric", "loss", "reduction", "nca_weight")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 

@@ -55,7 +55,7 @@ class TripletEmbedder(
 
     Parameters
     ----------
-    n_components : int or None, default=32
+    n_components : int or None, default=64
         Width of the embedding. None, with a ``module`` of one's own only, takes the
         module's output as it is.
 
@@ -77,6 +77,10 @@ class TripletEmbedder(
         three order neighbours alike. ``"cosine"`` needs ``normalize=True``, since the
         neighbours are searched in Euclidean space afterwards.
 
+    nca_weight : float, default=2.0
+        Of a soft-neighbour term beside the triplet loss: that of neighbourhood components
+        analysis, over the batch [2]_ (`sktriplet.nca.nca_loss`). With 0 there is none.
+
     normalize : bool, default=True
         Whether to put embeddings on the unit sphere.
 
@@ -87,8 +91,14 @@ class TripletEmbedder(
         ``(channels, height, width)``. A module is copied, and its weights are where
         training starts.
 
-    hidden_layer_sizes : sequence of int, default=(128, 64)
-        Only used when ``module="auto"`` and X is a table.
+    hidden_layer_sizes : sequence of int, default=(256, 128)
+        Only used when ``module="auto"`` and X is a table. Without any, ``()``, the network is
+        a linear map.
+
+    n_members : int, default=4
+        Networks side by side, each of which learns a part of the embedding for itself, of
+        eight components or more: there are fewer where `n_components` does not give each so
+        much. Only used when ``module="auto"``, X is a table and there are hidden layers.
 
     input_shape : tuple of three int, default=None
         ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
@@ -110,8 +120,8 @@ class TripletEmbedder(
         Rows of one class in a batch. Where there are too few classes to fill a batch,
         they give more.
 
-    max_epochs : int, default=12
-        Passes over the data. An epoch is at least 20 batches, so that small data are
+    max_epochs : int, default=16
+        Passes over the data. An epoch is at least 10 batches, so that small data are
         trained on as surely as large ones.
 
     lr : float, default=2e-3
@@ -206,6 +216,8 @@ class TripletEmbedder(
     ----------
     .. [1] Schroff, Kalenichenko and Philbin, "FaceNet: A Unified Embedding for Face
        Recognition and Clustering", CVPR 2015.
+    .. [2] Goldberger, Hinton, Roweis and Salakhutdinov, "Neighbourhood Components Analysis",
+       NeurIPS 2004.
 
     Examples
     --------
@@ -232,21 +244,23 @@ class TripletEmbedder(
 
     def __init__(
         self,
-        n_components: int | None = 32,
+        n_components: int | None = 64,
         *,
         margin: float = 0.5,
         loss: Any = "hinge",
         mining: Any = "semi_hard",
         metric: Any = "sqeuclidean",
+        nca_weight: float = 2.0,
         normalize: bool = True,
         module: Any = "auto",
-        hidden_layer_sizes: Any = (128, 64),
+        hidden_layer_sizes: Any = (256, 128),
+        n_members: int = 4,
         input_shape: tuple[int, int, int] | None = None,
         augment: Any = None,
         standardize: bool = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
-        max_epochs: int = 12,
+        max_epochs: int = 16,
         lr: float = 2e-3,
         weight_decay: float = 1e-2,
         early_stopping: bool = False,
@@ -265,9 +279,11 @@ class TripletEmbedder(
         self.loss = loss
         self.mining = mining
         self.metric = metric
+        self.nca_weight = nca_weight
         self.normalize = normalize
         self.module = module
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_members = n_members
         self.input_shape = input_shape
         self.augment = augment
         self.standardize = standardize
@@ -455,7 +471,9 @@ class TripletEmbedder(
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         start = self.net_.module_.body if goes_on else None
         with isolated_rng(seed, device):
-            network = build_network(self, seen["input_shape_"], moments, seed=seed, start=start)
+            network = build_network(
+                self, rows, seen["input_shape_"], moments, seed=seed, start=start
+            )
             first = as_tensor(rows[:2]).to(device)
             width = validate_module(network.to(device), first, self.n_components)
         settings |= {"random_state": seed, "device": str(device)}

@@ -9,6 +9,10 @@ class CollapseWarning(UserWarning):
     """The network maps all rows to nearly the same point."""
 
 
+class MemorizationWarning(UserWarning):
+    """Training rows are told apart perfectly, and held-out rows are not."""
+
+
 class UnreadableImageWarning(UserWarning):
     """Some image files could not be read.
 

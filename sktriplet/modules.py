@@ -236,7 +236,8 @@ class EmbeddingNetwork(nn.Module):
         None takes inputs as they are.
 
     normalize : bool, default=True
-        Whether to divide each output by its Euclidean norm.
+        Whether to divide each output by its Euclidean norm, or where the body has members, each
+        member's part by that of the part.
 
     precision : {"float32", "bfloat16"}, default="float32"
         Of the body: ``"bfloat16"`` is torch's autocast. Inputs are standardized and
@@ -260,6 +261,7 @@ class EmbeddingNetwork(nn.Module):
         self.standardizer = standardizer
         self.normalize = normalize
         self.precision = precision
+        self.n_members: int = getattr(body, "n_members", 1)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
         if self.layout is not None:
@@ -272,7 +274,10 @@ class EmbeddingNetwork(nn.Module):
                 embeddings = self.body(X).float()
         else:
             embeddings = self.body(X)
-        return F.normalize(embeddings, dim=1) if self.normalize else embeddings
+        if not self.normalize:
+            return embeddings
+        parts = embeddings.tensor_split(self.n_members, dim=1)
+        return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / self.n_members**0.5
 
 
 def _in_full_precision(layer: nn.Module, X: Tensor) -> Tensor:

@@ -19,7 +19,10 @@ from sktriplet.exceptions import CollapseWarning
 from sktriplet.sampling import BalancedBatchSampler
 
 # Columns of the history that the printed table leaves out.
-UNPRINTED = ("d_an", "d_ap", "lr", "spread", "train_batch_count", "triplet_fraction")
+UNPRINTED = (
+    *("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score"),
+    "triplet_fraction",
+)
 # Endings of what skorch notes in the history for its own use.
 INTERNAL = ("batches", "_best", "_batch_count")
 # The part of its first spread below which an embedding counts as one point.
@@ -50,9 +53,9 @@ class TripletNet(NeuralNet):
         Falls along half a cosine from here to zero, step by step over ``max_epochs``.
         Another schedule: ``callbacks__lr_scheduler=None`` and a callback of one's own.
 
-    max_epochs : int, default=12
+    max_epochs : int, default=16
 
-    batch_size, samples_per_class, min_batches : int, default=128, 8, 20
+    batch_size, samples_per_class, min_batches : int, default=128, 8, 10
         Of :class:`~sktriplet.sampling.BalancedBatchSampler`.
 
     random_state : int, default=None
@@ -85,10 +88,10 @@ class TripletNet(NeuralNet):
         *,
         optimizer: Any = torch.optim.AdamW,
         lr: float = 2e-3,
-        max_epochs: int = 12,
+        max_epochs: int = 16,
         batch_size: int = 128,
         samples_per_class: int = 8,
-        min_batches: int = 20,
+        min_batches: int = 10,
         random_state: int | None = None,
         iterator_train: Any = BatchLoader,
         iterator_valid: Any = BatchLoader,
@@ -224,10 +227,23 @@ class TripletNet(NeuralNet):
             entropy = np.random.SeedSequence([self.random_state, epoch])
             seed_generators(int(entropy.generate_state(1)[0]), self.device)
 
+    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
+        """Let the criterion judge the whole embedding, or each member's part of it for itself."""
+        n_members = getattr(self.module_, "n_members", 1)
+        # On the unit sphere a part is 1 / sqrt(n_members) long.
+        parts = (
+            [y_pred] if n_members == 1 else (y_pred * n_members**0.5).tensor_split(n_members, dim=1)
+        )
+        losses, self._seen = [], []
+        for part in parts:
+            losses.append(super().get_loss(part, y_true, X, training))
+            self._seen.append(getattr(self.criterion_, "statistics", {}))
+        return torch.stack(losses).mean()
+
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
         """Take a step, and note what the criterion saw in the batch."""
         step = super().train_step(batch, **fit_params)
-        self._statistics.append(getattr(self.criterion_, "statistics", {}))
+        self._statistics += self._seen
         return step
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -241,7 +257,8 @@ class TripletNet(NeuralNet):
             return
         names = list(statistics[0])
         values = torch.stack([seen[name].float() for seen in statistics for name in names])
-        table = values.view(-1, len(names)).tolist()
+        by_batch = values.view(-1, getattr(self.module_, "n_members", 1), len(names))
+        table = by_batch.nanmean(dim=1).tolist()
         for batch, row in zip(self.history[-1]["batches"], table, strict=False):
             batch.update(zip(names, row, strict=True))
         for name, column in zip(names, zip(*table, strict=True), strict=True):

@@ -41,7 +41,14 @@ def quick():
 
     def make(**parameters):
         return TripletEmbedder(
-            **{"max_epochs": 2, "hidden_layer_sizes": (16,), "random_state": 0, **parameters}
+            **{
+                "n_components": 32,
+                "max_epochs": 2,
+                "hidden_layer_sizes": (16,),
+                "n_members": 2,
+                "random_state": 0,
+                **parameters,
+            }
         )
 
     return make

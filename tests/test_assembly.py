@@ -12,6 +12,8 @@ from sktriplet.exceptions import InvalidParameterError
 from sktriplet.modules import MLP, ChannelsFirst, ConvNet
 from sktriplet.net import TripletNet
 
+TABLE, IMAGES = np.zeros((5, 4)), np.zeros((5, 16, 16, 2), np.uint8)
+
 
 def weights(embedder):
     return torch.nn.utils.parameters_to_vector(embedder.net_.module_.parameters()).detach()
@@ -20,19 +22,45 @@ def weights(embedder):
 class TestNetwork:
     def test_tables_get_an_mlp(self):
         embedder = TripletEmbedder(3, hidden_layer_sizes=(5,))
-        network = build_network(embedder, (4,), None, seed=0)
+        network = build_network(embedder, TABLE, (4,), None, seed=0)
         assert isinstance(network.body, MLP)
         assert network.layout is None
         assert network(torch.randn(2, 4)).shape == (2, 3)
 
+    @pytest.mark.parametrize(
+        ("n_components", "n_members", "expected"),
+        [(64, 4, 4), (64, 8, 8), (64, 3, 3), (31, 4, 3), (16, 4, 2), (15, 4, 1), (2, 4, 1)],
+    )
+    def test_members(self, n_components, n_members, expected):
+        """As many as asked for, so long as each has eight components."""
+        embedder = TripletEmbedder(n_components, n_members=n_members)
+        network = build_network(embedder, TABLE, (4,), None, seed=0).eval()
+        assert network.n_members == expected
+        assert network(torch.randn(2, 4)).shape == (2, n_components)
+
+    def test_a_linear_map_has_no_members(self):
+        embedder = TripletEmbedder(64, hidden_layer_sizes=(), normalize=False)
+        network = build_network(embedder, TABLE, (4,), None, seed=0)
+        assert network.n_members == 1
+        X = torch.randn(2, 4)
+        assert_allclose(network(2 * X).detach(), 2 * network(X).detach(), rtol=1e-4, atol=1e-5)
+
+    def test_continuous_columns_have_waves(self):
+        rng = np.random.default_rng(0)
+        rows = np.c_[
+            rng.random(50_000), rng.integers(10, size=50_000), rng.integers(11, size=50_000)
+        ]
+        body = build_network(TripletEmbedder(), np.sort(rows, axis=0), (3,), None, seed=0).body
+        assert body.periodic[0].is_continuous.flatten().tolist() == [1, 0, 1]
+
     def test_images_get_a_conv_net(self):
-        network = build_network(TripletEmbedder(3), (2, 16, 16), None, seed=0)
+        network = build_network(TripletEmbedder(3), IMAGES, (2, 16, 16), None, seed=0)
         assert isinstance(network.body, ConvNet)
-        assert network(torch.zeros(5, 16, 16, 2, dtype=torch.uint8)).shape == (5, 3)
+        assert network(torch.from_numpy(IMAGES)).shape == (5, 3)
 
     def test_the_seed_decides(self):
         def weights(seed):
-            network = build_network(TripletEmbedder(3), (1, 16, 16), None, seed=seed)
+            network = build_network(TripletEmbedder(3), IMAGES, (1, 16, 16), None, seed=seed)
             return torch.cat([parameter.flatten() for parameter in network.parameters()])
 
         assert torch.equal(weights(0), weights(0))
@@ -40,7 +68,7 @@ class TestNetwork:
 
     def test_a_module_is_copied(self):
         module = torch.nn.Linear(4, 3)
-        body = build_network(TripletEmbedder(module=module), (4,), None, seed=0).body
+        body = build_network(TripletEmbedder(module=module), TABLE, (4,), None, seed=0).body
         assert body is not module
         assert torch.equal(body.weight, module.weight)
 
@@ -51,7 +79,7 @@ class TestNetwork:
             calls.append((input_shape, n_components))
             return torch.nn.Identity()
 
-        build_network(TripletEmbedder(3, module=factory), (2, 8, 9), None, seed=0)
+        build_network(TripletEmbedder(3, module=factory), IMAGES, (2, 8, 9), None, seed=0)
         assert calls == [((2, 8, 9), 3)]
 
 
@@ -75,7 +103,7 @@ class TestMoments:
         assert_allclose(moments.mean_, channels.mean(dim=(0, 2, 3)), rtol=1e-6)
         deviations = channels.std(dim=(0, 2, 3), correction=0)
         assert_allclose(moments.scale_, deviations, rtol=1e-6)
-        network = build_network(TripletEmbedder(), (3, 8, 9), moments, seed=0)
+        network = build_network(TripletEmbedder(), images, (3, 8, 9), moments, seed=0)
         standardized = network.standardizer(channels.float())
         assert_allclose(standardized.mean(dim=(0, 2, 3)), np.zeros(3), atol=1e-5)
 

@@ -21,6 +21,7 @@ from sktriplet.callbacks import (
     stopped_early,
 )
 from sktriplet.data import ArrayDataset
+from sktriplet.exceptions import MemorizationWarning
 from sktriplet.modules import MLP
 from sktriplet.net import TripletNet
 
@@ -122,6 +123,62 @@ class TestPrecisionAmongNearest:
         references, labels = np.array([[0.0], [1.0]]), np.array([0, 0])
         queries, query_labels = np.array([[0.1], [0.2]]), np.array([0, 7])
         assert precision_among_nearest(queries, query_labels, references, labels) == 1
+
+    @pytest.mark.parametrize("n_rows", [30, 6])
+    def test_no_reference_is_its_own_neighbour(self, rng, n_rows):
+        references = rng.normal(size=(n_rows, 2))
+        labels = rng.permutation(np.arange(n_rows) % 3)
+        scores = []
+        for query in range(4):
+            others = [i for i in range(n_rows) if i != query]
+            by_distance = sorted(
+                others, key=lambda i: np.linalg.norm(references[i] - references[query])
+            )
+            k = min(5, np.sum(labels[others] == labels[query]))
+            scores.append(sum(labels[i] == labels[query] for i in by_distance[:k]) / k)
+        ours = precision_among_nearest(
+            references[:4], labels[:4], references, labels, are_first=True
+        )
+        assert ours == pytest.approx(np.mean(scores))
+
+    def test_among_equal_rows(self):
+        points, labels = np.zeros((50, 2)), np.arange(50) % 2
+        ours = precision_among_nearest(points, labels, points, labels, are_first=True)
+        assert 0 < ours < 1
+
+
+class TestMemorization:
+    """Labels drawn at random can be learned by heart only."""
+
+    @pytest.fixture
+    def noise(self):
+        rng = np.random.default_rng(0)
+        return rng.normal(size=(200, 10)), rng.integers(2, size=200)
+
+    def test_is_warned_about(self, quick, noise):
+        embedder = quick(hidden_layer_sizes=(128,), max_epochs=10, early_stopping=True)
+        embedder.set_params(n_iter_no_change=10)
+        with pytest.warns(MemorizationWarning, match=r"memorized.* 100\.0%.*at best [4-7]"):
+            embedder.fit(*noise)
+        assert embedder.history_[-1]["training_score"] == 1
+        assert embedder.history_[0]["training_score"] < 0.99
+
+    def test_not_where_held_out_rows_are_told_apart_as_well(self, quick, blobs):
+        embedder = quick(early_stopping=True).fit(*blobs)
+        assert embedder.history_[-1]["training_score"] == 1
+
+    def test_not_where_training_rows_are_not(self, quick, noise):
+        embedder = quick(hidden_layer_sizes=(), early_stopping=True).fit(*noise)
+        assert embedder.history_[-1]["training_score"] < 0.9
+
+    def test_what_an_earlier_training_memorized_is_past(self, quick, noise, blobs):
+        settings = {"max_epochs": 10, "early_stopping": True, "n_iter_no_change": 10}
+        embedder = quick(hidden_layer_sizes=(128,), warm_start=True, **settings)
+        X = np.random.default_rng(1).normal(size=(60, 10))
+        with pytest.warns(MemorizationWarning):
+            embedder.fit(*noise)
+        X[:, 0] += 20 * blobs[1]
+        embedder.fit(X, blobs[1] % 2)
 
 
 class TestStoppedEarly:

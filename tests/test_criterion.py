@@ -19,6 +19,7 @@ from sktriplet.criterion import (
 from sktriplet.distances import DISTANCES, sqeuclidean
 from sktriplet.losses import LOSSES, hinge
 from sktriplet.mining import MINERS, Triplets
+from sktriplet.nca import nca_loss
 
 STATISTICS = {"triplet_fraction", "active_fraction", "d_ap", "d_an", "spread"}
 
@@ -176,6 +177,7 @@ def every_criterion(**parameters):
             for mining in MINING_STRATEGIES
             for loss in LOSSES
         ),
+        TripletLoss(nca_weight=1.0, generator=torch.Generator(), **parameters),
         ContrastiveLoss(**parameters),
     ]
 
@@ -196,6 +198,31 @@ def test_gradient(metric, mining, loss):
         return criterion(points, labels)
 
     assert gradcheck(seeded, embeddings.requires_grad_())
+
+
+@pytest.mark.parametrize("mining", MINING_STRATEGIES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_the_soft_neighbour_term_is_added(mining, reduction):
+    """Its temperature is in margins, so that scaled embeddings with a scaled margin are alike."""
+    embeddings, labels = clouds()
+    settings = {"mining": mining, "reduction": reduction}
+
+    def loss_of(nca_weight, margin=0.5, scale=1.0):
+        generator = torch.Generator().manual_seed(0)
+        criterion = TripletLoss(margin, nca_weight=nca_weight, generator=generator, **settings)
+        return criterion(scale * embeddings, labels)
+
+    term = nca_loss(sqeuclidean(embeddings), labels, temperature=0.2)
+    assert loss_of(3.0).item() == pytest.approx((loss_of(0.0) + 3 * term).item())
+    scaled = loss_of(3.0, margin=2.0, scale=2.0) - loss_of(0.0, margin=2.0, scale=2.0)
+    assert scaled.item() == pytest.approx(3 * term.item())
+
+
+def test_given_triplets_have_no_soft_neighbours():
+    embeddings, _ = clouds()
+    triplets = Triplets(*torch.tensor([[0, 1], [2, 3], [4, 5]]))
+    losses = [TripletLoss(nca_weight=w)(embeddings, triplets=triplets) for w in (0, 1)]
+    assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize("metric", DISTANCES)
@@ -530,7 +557,7 @@ def test_repr_says_all():
     criterion = TripletLoss(0.5, mining="hard")
     assert repr(criterion) == (
         "TripletLoss(margin=0.5, mining='hard', metric='sqeuclidean', loss='hinge', "
-        "reduction='active_mean')"
+        "reduction='active_mean', nca_weight=0.0)"
     )
 
 
@@ -555,6 +582,12 @@ def test_margins_that_are_no_numbers(margin):
         TripletLoss(margin)
     with pytest.raises(TypeError, match="pos_margin must be a finite number, at least 0, got"):
         ContrastiveLoss(pos_margin=margin)
+
+
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
+def test_bad_weights(weight):
+    with pytest.raises(ValueError, match=rf"nca_weight must be .*, at least 0, got {weight}"):
+        TripletLoss(nca_weight=weight)
 
 
 def test_contrastive_margins():

@@ -406,7 +406,7 @@ class TestErrors:
             ({"normalize": "yes"}, r"'normalize'.*True or False.*Got 'yes'"),
             ({"module": "resnet"}, r"'module'.*'auto'.*Got 'resnet'"),
             ({"module": None}, r"'module'.*Got None"),
-            ({"module": torch.nn.Linear(3, 5)}, r"'module'.*\(2, 32\).*Got.*\(2, 5\)"),
+            ({"module": torch.nn.Linear(3, 5)}, r"'module'.*\(2, 64\).*Got.*\(2, 5\)"),
             ({"device": "gpu"}, r"'device'.*'gpu'"),
             ({"device": 0}, r"'device'.*Got 0"),
             ({"n_components": 0}, r"'n_components'.*integer >= 1.*Got 0"),

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from sktriplet.members import MLPEnsemble
 from sktriplet.modules import (
     MLP,
     ChannelsFirst,
@@ -234,6 +235,17 @@ class TestEmbeddingNetwork:
         assert 1e-6 < (half(X) - full(X)).abs().max() < 0.05
         assert seen[0] == (torch.bfloat16, True)
         assert seen[-1] == (torch.float32, False)
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_each_members_part_is_normalized(self, precision):
+        ensemble = MLPEnsemble((5,), 7, (64,), n_members=3)
+        network = EmbeddingNetwork(ensemble, precision=precision)
+        embeddings = network(torch.randn(50, 5))
+        assert embeddings.dtype == torch.float32
+        assert torch.allclose(embeddings.norm(dim=1), torch.ones(50), atol=1e-6)
+        for part in embeddings.tensor_split(3, dim=1):
+            assert torch.allclose(part.norm(dim=1), torch.full((50,), 3**-0.5), atol=1e-6)
+        assert EmbeddingNetwork(ensemble, normalize=False)(torch.randn(50, 5)).norm(dim=1).std() > 0
 
     def test_head_is_not_rounded(self):
         head = MLP((4,), 3, ())

@@ -8,9 +8,10 @@ from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch.utils.data import DataLoader, IterableDataset
 
-from sktriplet.criterion import ContrastiveLoss
+from sktriplet.criterion import ContrastiveLoss, TripletLoss
 from sktriplet.exceptions import CollapseWarning
 from sktriplet.metrics import mean_average_precision_at_r_score
+from sktriplet.mining import semi_hard
 from sktriplet.modules import MLP
 from sktriplet.net import TripletNet, isolated_rng, one_thread
 
@@ -81,6 +82,63 @@ def test_contrastive_loss(make_net, rows):
     net = make_net(criterion=ContrastiveLoss, criterion__neg_margin=2.0).fit(*rows)
     assert net.criterion_.neg_margin == 2.0
     assert "spread" in net.history[-1]
+
+
+class TwoMembers(torch.nn.Module):
+    """Parts of three and two columns, of the lengths that members have on the unit sphere."""
+
+    n_members = 2
+
+    def __init__(self):
+        super().__init__()
+        self.body = MLP((5,), 5, (8,), generator=torch.Generator().manual_seed(0))
+
+    def forward(self, X):
+        parts = self.body(X).tensor_split(2, dim=1)
+        return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], 1) / 2**0.5
+
+
+class TestMembers:
+    def test_each_is_judged_for_itself(self, rows):
+        X, y = map(torch.as_tensor, rows)
+        net = TripletNet(TwoMembers(), criterion__margin=1.0, random_state=0).initialize()
+        embeddings = net.module_(X)
+        parts = [
+            torch.nn.functional.normalize(part, dim=1)
+            for part in (embeddings[:, :3], embeddings[:, 3:])
+        ]
+        expected = sum(net.criterion_(part, y) for part in parts) / 2
+        assert net.get_loss(embeddings, y).item() == pytest.approx(expected.item(), rel=1e-5)
+
+    def test_statistics_are_means_over_members(self, rows):
+        parts = []
+
+        class Spy(TripletLoss):
+            def forward(self, embeddings, labels):
+                loss = super().forward(embeddings, labels)
+                parts.append((embeddings.shape[1], self.statistics["spread"].item()))
+                return loss
+
+        settings = {"max_epochs": 1, "min_batches": 4, "random_state": 0, "verbose": 0}
+        net = TripletNet(TwoMembers(), Spy, **settings).fit(*rows)
+        assert [width for width, _ in parts] == [3, 2] * 4
+        spreads = np.reshape([spread for _, spread in parts], (4, 2)).mean(axis=1)
+        assert net.history[0, "batches", :, "spread"] == pytest.approx(spreads, rel=1e-5)
+        assert net.history[0, "spread"] == pytest.approx(spreads.mean(), rel=1e-5)
+
+    def test_a_member_without_triplets_leaves_the_mean_to_others(self, rows):
+        calls = []
+
+        def every_second_time(distances, labels, *, margin, generator):
+            calls.append(margin)
+            if len(calls) % 2:
+                return labels[:0], labels[:0], labels[:0]
+            return semi_hard(distances, labels, margin=margin)
+
+        settings = {"max_epochs": 1, "min_batches": 4, "random_state": 0, "verbose": 0}
+        net = TripletNet(TwoMembers(), criterion__mining=every_second_time, **settings).fit(*rows)
+        assert np.isfinite(net.history[0, "d_ap"])
+        assert 0 < net.history[0, "triplet_fraction"] <= 0.5
 
 
 class TestCollapse:
