@@ -399,7 +399,7 @@ def speed() -> list[dict[str, Any]]:
     def bare(precision: str) -> None:
         torch.manual_seed(0)
         network = network_of(images, None, normalize=True, precision=precision)
-        criterion = TripletLoss(margin=0.5, reduction="mean")
+        criterion = TripletLoss(margin=0.5, reduction="mean", nca_weight=2.0)
         sampler = BalancedBatchSampler(labels, BATCH, PER_CLASS, random_state=0)
         trained(
             network,
