@@ -264,6 +264,12 @@ METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
             StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=1000, random_state=seed)
         ),
     ),
+    "nca-50-knn": (
+        "scaled NCA, 50 iterations, + 5-NN",
+        lambda seed: neighbours_behind(
+            StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=50, random_state=seed)
+        ),
+    ),
     "umap-knn": ("scaled supervised UMAP + 5-NN", supervised_umap),
     "ce-knn": (
         "the same network by cross-entropy, + 5-NN on its penultimate layer",

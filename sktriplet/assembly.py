@@ -148,7 +148,7 @@ def build_network(
         except RuntimeError as error:
             raise ValueError(
                 f"{type(embedder).__name__} cannot go on training a network of another shape: "
-                f"n_components, hidden_layer_sizes and module must stay. {error}"
+                f"n_components, hidden_layer_sizes, n_members and module must stay. {error}"
             ) from error
     augment = embedder.augment
     if isinstance(augment, str):

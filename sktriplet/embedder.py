@@ -92,13 +92,12 @@ class TripletEmbedder(
         training starts.
 
     hidden_layer_sizes : sequence of int, default=(256, 128)
-        Only used when ``module="auto"`` and X is a table. Without any, ``()``, the network is
-        a linear map.
+        Only used when ``module="auto"`` and X is a table. ``()`` is a linear map.
 
     n_members : int, default=4
-        Networks side by side, each of which learns a part of the embedding for itself, of
-        eight components or more: there are fewer where `n_components` does not give each so
-        much. Only used when ``module="auto"``, X is a table and there are hidden layers.
+        Networks side by side, each of which learns a part of the embedding for itself; no
+        more than give each eight components. Only used when ``module="auto"``, X is a table
+        and there are hidden layers.
 
     input_shape : tuple of three int, default=None
         ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
@@ -121,15 +120,14 @@ class TripletEmbedder(
         they give more.
 
     max_epochs : int, default=16
-        Passes over the data. An epoch is at least 10 batches, so that small data are
-        trained on as surely as large ones.
+        Passes over the data. An epoch is at least 10 batches, so that small data suffice.
 
     lr : float, default=2e-3
         Learning rate of the first step. It falls along half a cosine to zero at the last
         step of `max_epochs`.
 
     weight_decay : float, default=1e-2
-        Of the optimizer. Only used when the optimizer has it; AdamW, the default, does.
+        Of the optimizer. Only used when it has one; AdamW, the default, does.
 
     early_stopping : bool, default=False
         Whether to hold out some rows, look after each epoch how many of their nearest
@@ -158,13 +156,12 @@ class TripletEmbedder(
         Distances, losses and weights stay in float32.
 
     random_state : int, RandomState instance or None, default=None
-        Decides the initial weights and the batches. Pass an int for results that can be
-        had again, bit for bit, also in joblib's workers; with a `module` of your own, only
-        where torch has as many threads. Global random states are not changed.
+        Decides the initial weights and the batches. Pass an int for the same bits again,
+        also in joblib's workers; with a `module` of your own, only where torch has as many
+        threads. Global random states are not changed.
 
     verbose : int, default=0
-        Whether to print a line an epoch: the part of triplets that cost something, the
-        loss, the score of held-out rows, seconds.
+        Whether to print a line an epoch.
 
     device : str or torch.device, default="auto"
         Where to train and to transform. ``"auto"`` takes CUDA, then MPS, then the CPU.
@@ -184,9 +181,8 @@ class TripletEmbedder(
 
     history_ : list of dict
         A row for each epoch, ready for :class:`pandas.DataFrame`: ``epoch``,
-        ``train_loss``, ``lr``, ``dur`` (seconds), what the criterion saw
-        (``triplet_fraction``, ``active_fraction``, ``d_ap``, ``d_an``, ``spread``: see
-        :class:`~sktriplet.criterion.TripletLoss`), and ``validation_score``.
+        ``train_loss``, ``lr``, ``dur`` (seconds), the statistics of
+        :class:`~sktriplet.criterion.TripletLoss`, ``validation_score``, ``training_score``.
 
     n_iter_ : int
         Epochs run.
@@ -196,7 +192,6 @@ class TripletEmbedder(
         their class. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The highest of them.
 
     n_features_in_ : int
         Number of features seen in fit; of images, the product of `input_shape_`.
@@ -471,9 +466,8 @@ class TripletEmbedder(
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         start = self.net_.module_.body if goes_on else None
         with isolated_rng(seed, device):
-            network = build_network(
-                self, rows, seen["input_shape_"], moments, seed=seed, start=start
-            )
+            shape = seen["input_shape_"]
+            network = build_network(self, rows, shape, moments, seed=seed, start=start)
             first = as_tensor(rows[:2]).to(device)
             width = validate_module(network.to(device), first, self.n_components)
         settings |= {"random_state": seed, "device": str(device)}

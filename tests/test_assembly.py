@@ -53,6 +53,12 @@ class TestNetwork:
         body = build_network(TripletEmbedder(), np.sort(rows, axis=0), (3,), None, seed=0).body
         assert body.periodic[0].is_continuous.flatten().tolist() == [1, 0, 1]
 
+    def test_which_columns_have_waves_does_not_change_in_training(self):
+        embedder, rows = TripletEmbedder(), np.random.default_rng(0).random((50, 2))
+        start = build_network(embedder, rows, (2,), None, seed=0).body
+        body = build_network(embedder, rows.round(), (2,), None, seed=1, start=start).body
+        assert body.periodic[0].is_continuous.flatten().tolist() == [1, 1]
+
     def test_images_get_a_conv_net(self):
         network = build_network(TripletEmbedder(3), IMAGES, (2, 16, 16), None, seed=0)
         assert isinstance(network.body, ConvNet)

@@ -282,7 +282,9 @@ class TestWarmStart:
         embedder.set_params(net=TripletNet(optimizer=torch.optim.SGD)).fit(*blobs)
         assert isinstance(embedder.net_.optimizer_, torch.optim.SGD)
 
-    @pytest.mark.parametrize("change", [{"n_components": 5}, {"hidden_layer_sizes": (8, 8)}])
+    @pytest.mark.parametrize(
+        "change", [{"n_components": 5}, {"hidden_layer_sizes": (8, 8)}, {"n_members": 1}]
+    )
     def test_a_changed_shape_is_refused(self, quick, blobs, change):
         embedder = quick(warm_start=True).fit(*blobs)
         before = weights(embedder)
