@@ -50,8 +50,7 @@ class TripletEmbedder(
     over anchors a, positives p of the anchor's class and negatives n of another; which
     triplets are used decides the result, and by default they are the semi-hard ones of
     each batch [1]_. Put it ahead of a
-    :class:`~sklearn.neighbors.KNeighborsClassifier` in a pipeline. Inputs need no
-    scaling.
+    :class:`~sklearn.neighbors.KNeighborsClassifier` in a pipeline, on raw inputs.
 
     Parameters
     ----------
