@@ -414,6 +414,13 @@ class TestPartialFit:
 class TestInterruption:
     """By a real signal, as Ctrl-C sends it."""
 
+    @pytest.fixture(autouse=True)
+    def _heard(self):
+        """Shells start what runs in the background deaf to it."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def test_what_was_learned_is_kept(self, quick, blobs):
         net = TripletNet(callbacks=[CtrlC(epoch=3, batch=2)])
         embedder = quick(max_epochs=5, net=net)
