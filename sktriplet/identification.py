@@ -95,7 +95,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     >>> from sktriplet import OpenSetClassifier, TripletEmbedder
     >>> X, y = load_digits(return_X_y=True)
     >>> known = y < 8
-    >>> embedder = TripletEmbedder(max_epochs=3, random_state=0)
+    >>> embedder = TripletEmbedder(max_epochs=3, n_members=1, random_state=0)
     >>> classifier = OpenSetClassifier(embedder, cv=4).fit(X[known], y[known])
     >>> bool((classifier.predict(X[y == 9]) == -1).mean() > 0.5)
     True

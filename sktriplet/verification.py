@@ -100,7 +100,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
     >>> from sktriplet import PairVerifier, TripletEmbedder
     >>> X, y = load_digits(return_X_y=True)
     >>> seen = y < 5
-    >>> embedder = TripletEmbedder(max_epochs=3, random_state=0)
+    >>> embedder = TripletEmbedder(max_epochs=3, n_members=1, random_state=0)
     >>> verifier = PairVerifier(embedder).fit(X[seen], y[seen])
     >>> unseen_X, unseen_y = X[~seen], y[~seen]
     >>> pairs = np.stack([unseen_X[:-1], unseen_X[1:]], axis=1)
