@@ -114,6 +114,7 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
         import torch
 
         from sktriplet import TripletEmbedder
+        from sktriplet.assembly import FEW_VALUES
         from sktriplet.net import TripletNet
 
         torch.manual_seed(self.random_state)
@@ -122,7 +123,7 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
         rows = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
         classes, codes = np.unique(y, return_inverse=True)
         labels = torch.as_tensor(codes)
-        self.is_continuous_ = [len(np.unique(column)) > 10 for column in X.T]
+        self.is_continuous_ = [len(np.unique(column)) > FEW_VALUES for column in X.T]
         self.network_, step, batches = getattr(self, f"_{self.objective}")(
             settings, rows.shape[1], labels, len(classes)
         )

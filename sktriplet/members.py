@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sktriplet.modules import in_full_precision
+
 # Of `PeriodicFeatures`: waves of a column, and their frequencies' standard deviation.
 N_WAVES, WAVE_SCALE = 8, 0.3
 
@@ -101,9 +103,8 @@ class MLPEnsemble(nn.Module):
         return plain if self.periodic is None else torch.cat([plain, self.periodic(columns)])
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        hidden = self.hidden(X)
-        with torch.autocast(X.device.type, enabled=False):
-            output = self.head(hidden.float()).permute(2, 0, 1)  # (B, n_members, width)
+        # (B, n_members, width)
+        output = in_full_precision(self.head, self.hidden(X)).permute(2, 0, 1)
         if self.widths[-1] == self.widths[0]:
             return output.flatten(1)
         parts = [output[:, member, :width] for member, width in enumerate(self.widths)]

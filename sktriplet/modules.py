@@ -60,7 +60,7 @@ class MLP(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        return _in_full_precision(self.head, self.layers(X))
+        return in_full_precision(self.head, self.layers(X))
 
 
 class ConvNet(nn.Module):
@@ -136,7 +136,7 @@ class ConvNet(nn.Module):
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
         # The layout in which convolutions are fastest, on CPUs and GPUs alike.
         pixels = self.stages(X.contiguous(memory_format=torch.channels_last))
-        return _in_full_precision(self.head, pixels.flatten(1))
+        return in_full_precision(self.head, pixels.flatten(1))
 
 
 class ResidualBlock(nn.Module):
@@ -280,7 +280,7 @@ class EmbeddingNetwork(nn.Module):
         return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / self.n_members**0.5
 
 
-def _in_full_precision(layer: nn.Module, X: Tensor) -> Tensor:
+def in_full_precision(layer: nn.Module, X: Tensor) -> Tensor:
     """Apply a layer outside of autocast: its outputs are compared to the last digits."""
     if not torch.is_autocast_enabled(X.device.type):
         return layer(X)

@@ -230,7 +230,7 @@ class TripletNet(NeuralNet):
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Let the criterion judge the whole embedding, or each member's part of it for itself."""
         n_members = getattr(self.module_, "n_members", 1)
-        # On the unit sphere a part is 1 / sqrt(n_members) long.
+        # So scaled, distances in the whole are the root mean square of those in its parts.
         parts = (
             [y_pred] if n_members == 1 else (y_pred * n_members**0.5).tensor_split(n_members, dim=1)
         )

@@ -30,7 +30,7 @@ ALLOWED = {
     "augmentation": set(),
     "data": {"folders"},
     "folders": {"exceptions"},
-    "members": set(),
+    "members": {"modules"},
     "modules": set(),
     "metrics": {"search"},
     "search": set(),

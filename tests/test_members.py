@@ -72,6 +72,10 @@ class TestMLPEnsemble:
         changed = (network(X) != before).any(dim=0)
         assert changed.tolist() == [column < widths[0] for column in range(n_components)]
 
+    def test_double_precision(self):
+        network = MLPEnsemble((3,), 8, (6,), n_members=2).double()
+        assert network(torch.randn(9, 3, dtype=torch.float64)).dtype == torch.float64
+
     def test_members_see_no_other_member(self):
         network = MLPEnsemble((3,), 12, (6, 5), n_members=3)
         X = torch.randn(9, 3)
