@@ -13,6 +13,10 @@ class MemorizationWarning(UserWarning):
     """Training rows are told apart perfectly, and held-out rows are not."""
 
 
+class OtherVersionWarning(UserWarning):
+    """A fitted estimator was saved by another version of sktriplet."""
+
+
 class UnreadableImageWarning(UserWarning):
     """Some image files could not be read.
 

@@ -1,6 +1,5 @@
 """What data may be: the checks of rows and labels, of images and of pairs."""
 
-import copy
 from collections.abc import Collection, Sequence
 from math import prod
 from typing import Any
@@ -50,7 +49,8 @@ def validate_training_data(
         If X is no finite table and no images, y does not hold class labels, or no
         triplet exists.
     """
-    probe = copy.copy(estimator)
+    probe = object.__new__(type(estimator))  # a copy by pickle's rules would copy the net
+    vars(probe).update(vars(estimator))
     holds_images = _n_dims(X) > 2 or getattr(estimator, "input_shape", None) is not None
     if not reset and holds_images is not (len(estimator.input_shape_) > 1):
         _raise_wrong_shape(estimator, np.shape(X))

@@ -14,8 +14,9 @@ ALLOWED = {
     "holdout": set(),
     "embedder": {
         *("assembly", "callbacks", "constraints", "data", "exceptions", "metrics", "net"),
-        "validation",
+        *("persistence", "validation"),
     },
+    "persistence": {"assembly", "constraints", "exceptions", "net"},
     "assembly": {"augmentation", "data", "exceptions", "members", "modules", "net"},
     "constraints": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
     "validation": {"exceptions"},

@@ -515,21 +515,6 @@ class TestResuming:
 
 
 class TestWhereItRuns:
-    def test_fitted_elsewhere(self, quick, blobs):
-        """A pickle that names a device which is not here is loaded on the CPU."""
-        if torch.cuda.is_available():
-            pytest.skip("there is one here")
-        embedder = quick().fit(*blobs)
-        embedder.net_.device = "cuda"
-        with (
-            pytest.warns(UserWarning, match="no CUDA devices are available"),
-            pytest.warns(UserWarning, match="requested device .cuda. is not available"),
-        ):
-            loaded = pickle.loads(pickle.dumps(embedder))
-        assert torch.device(loaded.net_.device).type == "cpu"
-        embedder.net_.device = "cpu"
-        assert_array_equal(loaded.transform(blobs[0]), embedder.transform(blobs[0]))
-
     def test_bfloat16(self, quick, digits):
         X, y = digits
         half = quick(precision="bfloat16").fit(X, y)
