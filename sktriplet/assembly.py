@@ -141,7 +141,7 @@ def build_network(
         else:
             body = _for_tables(embedder, rows, generator)
     else:
-        body = module(input_shape, embedder.n_components)
+        body = _called(module, input_shape, embedder.n_components)
     if start is not None:
         try:
             body.load_state_dict(start.state_dict())
@@ -170,6 +170,21 @@ def build_network(
         normalize=embedder.normalize,
         precision=embedder.precision,
     )
+
+
+def _called(module: Any, input_shape: tuple[int, ...], n_components: int | None) -> nn.Module:
+    try:
+        body = module(input_shape, n_components)
+    except TypeError as error:
+        raise InvalidParameterError(
+            "The 'module' parameter must be callable with (input_shape, n_components). Calling it "
+            f"with {input_shape} and {n_components} gave: {error}"
+        ) from error
+    if not isinstance(body, nn.Module):
+        raise InvalidParameterError(
+            f"The 'module' parameter must return a torch.nn.Module. Got {body!r} instead."
+        )
+    return body
 
 
 def _for_tables(embedder: Any, rows: NDArray, generator: torch.Generator) -> nn.Module:

@@ -134,7 +134,7 @@ CONSTRAINTS: dict[str, list[Constraint]] = {
     "warm_start": [BOOLEAN],
     "random_state": [
         NONE,
-        Number(Integral, 0),
+        Number(Integral, 0, high=2**32),
         Instance(np.random.RandomState, "a numpy.random.RandomState"),
     ],
     "verbose": [BOOLEAN, Number(Integral, 0)],

@@ -435,12 +435,15 @@ def _class_sizes(labels: Tensor) -> Tensor:
 
 def _each(loss: Loss, d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
     losses = loss(d_ap, d_an, margin)
-    if losses.shape != d_ap.shape:
-        raise ValueError(
-            f"loss must return a loss for each of {len(d_ap)} triplets, unreduced; got shape "
-            f"{tuple(losses.shape)}."
-        )
+    _check_returned("loss", losses, d_ap.shape)
     return losses
+
+
+def _check_returned(name: str, given: Any, shape: torch.Size) -> None:
+    """Check what a callable returned: a loss for each triplet, or a distance for each pair."""
+    got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+    if got != f"shape {tuple(shape)}":
+        raise ValueError(f"{name} must return a tensor of shape {tuple(shape)}, got {got}.")
 
 
 def _over_pairs(distances: Tensor, kind: Tensor, losses: Tensor) -> tuple[_Total, Tensor]:
@@ -486,11 +489,9 @@ def _distances(embeddings: Tensor, metric: str | Distance) -> Tensor:
     if embeddings.ndim != 2:
         raise ValueError(f"embeddings must have shape (B, D), got {tuple(embeddings.shape)}.")
     distances = (DISTANCES[metric] if isinstance(metric, str) else metric)(embeddings)
-    if distances.shape != (len(embeddings), len(embeddings)):
-        raise ValueError(
-            f"metric must return distances of shape (B, B) for embeddings of shape (B, D); got "
-            f"{tuple(distances.shape)} for {tuple(embeddings.shape)}."
-        )
+    _check_returned("metric", distances, torch.Size([len(embeddings)] * 2))
+    if embeddings.requires_grad and torch.is_grad_enabled() and not distances.requires_grad:
+        raise ValueError("metric must return distances that torch can differentiate.")
     return distances
 
 

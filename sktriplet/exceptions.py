@@ -5,6 +5,10 @@ class InvalidParameterError(ValueError, TypeError):
     """A parameter of an estimator has a value or a type that it cannot have."""
 
 
+class DivergenceError(FloatingPointError):
+    """Training has left the finite numbers, and was ended."""
+
+
 class CollapseWarning(UserWarning):
     """The network maps all rows to nearly the same point."""
 

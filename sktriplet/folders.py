@@ -107,6 +107,8 @@ def load_image_folder(
     """
     _require_pillow()
     shape = _validate_shape(shape)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a string or a path. Got {path!r}.")
     files, labels = _list_files(Path(path))
     target = _Target(len(files), shape, memmap)
     unread: dict[str, str] = {}

@@ -264,20 +264,28 @@ class EmbeddingNetwork(nn.Module):
         self.n_members: int = getattr(body, "n_members", 1)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        if self.layout is not None:
-            X = self.layout(X)
+        X = self.arranged(X)
         if self.augment is not None and self.training:
             X = self.augment(X)
-        X = X.float() if self.standardizer is None else self.standardizer(X)
+        embeddings = self.outputs(X)
         if self.precision == "bfloat16":
-            with torch.autocast(X.device.type, torch.bfloat16):
-                embeddings = self.body(X).float()
-        else:
-            embeddings = self.body(X)
+            embeddings = embeddings.float()
         if not self.normalize:
             return embeddings
         parts = embeddings.tensor_split(self.n_members, dim=1)
         return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / self.n_members**0.5
+
+    def arranged(self, X: Tensor) -> Tensor:
+        """Return images with their channels first, and tables as they are."""
+        return X if self.layout is None else self.layout(X)
+
+    def outputs(self, X: Tensor) -> Tensor:
+        """Return what the body makes of an arranged batch, before it is normalized."""
+        X = X.float() if self.standardizer is None else self.standardizer(X)
+        if self.precision == "bfloat16":
+            with torch.autocast(X.device.type, torch.bfloat16):
+                return self.body(X)
+        return self.body(X)
 
 
 def in_full_precision(layer: nn.Module, X: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from sktriplet.callbacks import CosineAnnealing
 from sktriplet.criterion import TripletLoss
 from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of
-from sktriplet.exceptions import CollapseWarning
+from sktriplet.exceptions import CollapseWarning, DivergenceError
 from sktriplet.sampling import BalancedBatchSampler
 
 # Columns of the history that the printed table leaves out.
@@ -246,6 +246,24 @@ class TripletNet(NeuralNet):
         self._statistics += self._seen
         return step
 
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """End the training at the first loss that is not finite."""
+        super().on_batch_end(net, batch, training, **kwargs)
+        if training:
+            self._check_finite("loss", self.history[-1, "batches", -1].get("train_loss", 0.0))
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if np.isfinite(value):
+            return
+        raise DivergenceError(
+            f"Training diverged in epoch {len(self.history)}: the {name} became {value}. Try a "
+            "lower lr, normalize=True and standardize=True, and look for extreme values in X; with "
+            "callables of your own, look for a root or a logarithm at zero. A "
+            "skorch.callbacks.Checkpoint keeps the weights of the epoch before."
+        )
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record the batches' statistics and their means.
 
@@ -258,6 +276,10 @@ class TripletNet(NeuralNet):
         names = list(statistics[0])
         values = torch.stack([seen[name].float() for seen in statistics for name in names])
         by_batch = values.view(-1, getattr(self.module_, "n_members", 1), len(names))
+        if "spread" in names:
+            # Miners pass over what is not finite, so that a loss need not show it.
+            spread = by_batch[-1, :, names.index("spread")].sum().item()
+            self._check_finite("spread of the embeddings", spread)
         table = by_batch.nanmean(dim=1).tolist()
         for batch, row in zip(self.history[-1]["batches"], table, strict=False):
             batch.update(zip(names, row, strict=True))

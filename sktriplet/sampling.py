@@ -4,6 +4,8 @@ Triplets are *mined* after it, in `sktriplet.mining`.
 """
 
 from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,7 +51,8 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     Raises
     ------
     ValueError
-        If there are fewer than two classes, or no class has two rows.
+        If there are fewer than two classes, no class has two rows, or a number is not an
+        integer or too small.
 
     References
     ----------
@@ -82,6 +85,10 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         self.epoch = 0
         if random_state is None:
             random_state = int(np.random.SeedSequence().generate_state(1)[0])
+        _check_integer("batch_size", batch_size, 3)
+        _check_integer("samples_per_class", samples_per_class, 2)
+        _check_integer("min_batches", min_batches, 1)
+        _check_integer("random_state", random_state, 0)
         self._seed = random_state
         self._members = _members(np.asarray(labels))
         sizes = np.array([len(rows) for rows in self._members])
@@ -113,8 +120,15 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
             yield np.concatenate([next(hands[c]) for c in batch_classes])
 
 
+def _check_integer(name: str, given: Any, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
+        raise ValueError(f"{name} must be an integer, at least {least}; got {given!r}.")
+
+
 def _members(labels: NDArray) -> list[NDArray[np.int64]]:
     """Rows of each class with two rows or more, then the rows of all others together."""
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have one dimension; got shape {labels.shape}.")
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(counts) < 2 or counts.max() < 2:
         raise ValueError(

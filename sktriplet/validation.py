@@ -1,6 +1,8 @@
 """What data may be: the checks of rows and labels, of images and of pairs."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -10,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
-from torch import nn
 
 from sktriplet.exceptions import InvalidParameterError
 
@@ -52,18 +53,21 @@ def validate_training_data(
     probe = object.__new__(type(estimator))  # a copy by pickle's rules would copy the net
     vars(probe).update(vars(estimator))
     holds_images = _n_dims(X) > 2 or getattr(estimator, "input_shape", None) is not None
+    _require_no_dates(X)
+    _require_labels(y)
     if not reset and holds_images is not (len(estimator.input_shape_) > 1):
         _raise_wrong_shape(estimator, np.shape(X))
-    X, y = validate_data(
-        probe,
-        X,
-        y,
-        dtype=[np.float32, np.uint8] if holds_images else np.float32,
-        ensure_2d=not holds_images,
-        allow_nd=holds_images,
-        ensure_min_samples=2,
-        reset=reset,
-    )
+    with _named("X"):
+        X, y = validate_data(
+            probe,
+            X,
+            y,
+            dtype=[np.float32, np.uint8] if holds_images else np.float32,
+            ensure_2d=not holds_images,
+            allow_nd=holds_images,
+            ensure_min_samples=2,
+            reset=reset,
+        )
     input_shape = X.shape[1:]
     if holds_images:
         if hasattr(estimator, "input_shape"):
@@ -95,14 +99,53 @@ def validate_rows(estimator: Any, X: Any) -> NDArray:
     ValueError
         If X is not a finite table of the width seen in fit, or no images of the shape.
     """
-    if len(estimator.input_shape_) == 1:
-        return validate_data(estimator, X, dtype=np.float32, reset=False)
-    X = validate_data(
-        estimator, X, dtype=[np.float32, np.uint8], ensure_2d=False, allow_nd=True, reset=False
-    )
+    _require_no_dates(X)
+    with _named("X"):
+        if len(estimator.input_shape_) == 1:
+            return validate_data(estimator, X, dtype=np.float32, reset=False)
+        X = validate_data(
+            estimator, X, dtype=[np.float32, np.uint8], ensure_2d=False, allow_nd=True, reset=False
+        )
     if X.shape[1:] not in _shapes_to_expect(estimator):
         _raise_wrong_shape(estimator, X.shape)
     return X
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let errors about an array name it, also those of NumPy, which does not know the name."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # an error says what is too large
+            yield
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        if re.search(rf"\b({name}|y)\b|inconsistent numbers of samples", message):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        if message.startswith("Input contains"):  # scikit-learn says "Input X" where it is X
+            raise kind(f"y: {message}. A label must not be missing.") from error
+        raise kind(f"{name} must hold finite numbers, in rows of one length. {message}") from error
+
+
+def _require_no_dates(X: Any) -> None:
+    if not hasattr(X, "dtype") and not hasattr(X, "dtypes"):
+        return
+    first = X[:1]
+    kind = first.dtype.kind if isinstance(first, np.ndarray) else np.asarray(first).dtype.kind
+    if kind in "mM":
+        raise ValueError(
+            f"X must hold numbers. Got dates or times, {np.asarray(first).dtype}: make numbers of "
+            "them first, such as days or the hour of the day."
+        )
+
+
+def _require_labels(y: Any) -> None:
+    try:
+        kind = np.asarray(y).dtype.kind
+    except ValueError as error:
+        raise ValueError(f"y must hold one label for each row. {error}") from error
+    if kind == "c":
+        raise ValueError("y must hold class labels. Got complex numbers.")
 
 
 def images_shape(
@@ -198,12 +241,16 @@ def _numbered_classes(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64
     try:
         check_classification_targets(y)
         classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in y})
+    except (TypeError, ValueError) as error:
+        if y.dtype.kind != "O":
+            raise
+        kinds = ", ".join(sorted({type(label).__name__ for label in y}))
         raise ValueError(
             f"{owner} requires the labels in y to be of one kind, none of them missing. Got "
-            f"{', '.join(kinds)}."
+            f"{kinds}."
         ) from error
+    if classes.dtype.kind in "mM" and np.isnat(classes).any():
+        raise ValueError(f"{owner} requires that no label in y is missing. Got NaT.")
     if len(classes) < 2:
         raise ValueError(
             f"{owner} requires y to hold at least 2 classes. Got 1 class: {classes.tolist()}."
@@ -259,13 +306,14 @@ def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
         If they are no finite array of shape (n_pairs, 2, ...), with rows as in fit.
     """
     expected = (2, *estimator.input_shape_)
-    pairs = check_array(
-        pairs,
-        dtype=[np.float32, np.uint8] if len(expected) > 2 else np.float32,
-        ensure_2d=False,
-        allow_nd=True,
-        input_name="pairs",
-    )
+    with _named("pairs"):
+        pairs = check_array(
+            pairs,
+            dtype=[np.float32, np.uint8] if len(expected) > 2 else np.float32,
+            ensure_2d=False,
+            allow_nd=True,
+            input_name="pairs",
+        )
     if pairs.shape[1:] != expected:
         raise ValueError(
             f"pairs must be an array of shape (n_pairs, {', '.join(map(str, expected))}): two "
@@ -293,25 +341,64 @@ def validate_same(y: Any, n_pairs: int) -> NDArray[np.bool_]:
     return same.astype(bool)
 
 
-def validate_module(network: nn.Module, rows: torch.Tensor, n_components: int | None) -> int:
+def validate_module(network: Any, rows: torch.Tensor, n_components: int | None) -> int:
     """Pass a few rows through the network and return the width of what comes out.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+
+    rows : Tensor of shape (n_rows, ...)
+
+    n_components : int or None
+        The width to expect; None is any.
 
     Raises
     ------
     InvalidParameterError
-        If the output is not a floating point tensor of shape (n_rows, n_components).
+        If the body's output is not a finite floating point tensor of shape (n_rows,
+        n_components), there is nothing to train, or what ``augment`` returns is no such batch.
     """
     with torch.no_grad():
-        output = network.eval()(rows)
+        batch = network.eval().arranged(rows)
+        output = network.outputs(batch)
+        if network.augment is not None:
+            _validate_augment(network, batch)
     network.train()
+    if not any(weights.requires_grad for weights in network.parameters()):
+        raise InvalidParameterError(
+            "The 'module' parameter must have weights to train. Got a network that has none, or "
+            "whose weights all have requires_grad=False."
+        )
+    got = repr(type(output))
     if isinstance(output, torch.Tensor):
         fits = output.is_floating_point() and output.ndim == 2 and len(output) == len(rows)
-        if fits and n_components in (None, output.shape[1]):
+        if fits and n_components in (None, output.shape[1]) and output.isfinite().all():
             return output.shape[1]
         got = f"{output.dtype} of shape {tuple(output.shape)}"
-    else:
-        got = repr(type(output))
+        if fits and not output.isfinite().all():
+            got += " with NaN or infinity in it"
     raise InvalidParameterError(
-        f"The 'module' parameter must map rows of shape {tuple(rows.shape)} to a floating point "
-        f"tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got {got} instead."
+        f"The 'module' parameter must map rows of shape {tuple(rows.shape)} to a finite floating "
+        f"point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got {got} instead."
     )
+
+
+def _validate_augment(network: Any, batch: torch.Tensor) -> None:
+    problem: Any = None
+    augmented = network.augment(batch.clone())
+    if isinstance(augmented, torch.Tensor):
+        got = f"{augmented.dtype} of shape {tuple(augmented.shape)}"
+        fits = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
+        try:
+            network.outputs(augmented)
+        except (RuntimeError, ValueError) as error:  # torch's words for a wrong shape
+            fits, problem = False, error
+        if fits:
+            return
+    else:
+        got = repr(type(augmented))
+    raise InvalidParameterError(
+        f"The 'augment' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
+        f"tensor that the network takes in its place. Got {got} instead."
+    ) from problem

@@ -137,6 +137,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         """
         validate_parameters(self)
         rows, labels, seen = validate_training_data(self, X, y)
+        self._check_rate(len(rows))
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
         folds = self._held_out_distances(embedder, rows, classes, labels)
@@ -260,7 +261,10 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
                     f"that are different. Got none that is {kind}: more rows of a class, or more "
                     "classes, are needed in a fold."
                 )
-        n_rows = sum(len(labels) for _, labels in folds)
+        self._check_rate(sum(len(labels) for _, labels in folds))
+
+    def _check_rate(self, n_rows: int) -> None:
+        """Check that so many rows held out can tell the rate asked for from zero."""
         if self.target_fpr is not None and self.target_fpr * (n_rows // 2) < 1:
             raise ValueError(
                 f"The 'target_fpr' parameter of {type(self).__name__} is too low to be measured: "

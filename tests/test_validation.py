@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.modules import EmbeddingNetwork
 from sktriplet.validation import images_shape, merged_classes, validate_module
 
 
@@ -47,11 +48,16 @@ def test_merged_classes():
 @pytest.mark.parametrize("n_components", [3, None])
 def test_modules_that_do_not_fit(function, got, n_components):
     class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
         def forward(self, X):
             return function(X)
 
+    network = EmbeddingNetwork(Module())
     if n_components is None and got == r"shape \(2, 4\)":
-        assert validate_module(Module(), torch.zeros(2, 4), None) == 4
+        assert validate_module(network, torch.zeros(2, 4), None) == 4
         return
     with pytest.raises(InvalidParameterError, match=f"'module'.*Got.*{got}"):
-        validate_module(Module(), torch.zeros(2, 4), n_components)
+        validate_module(network, torch.zeros(2, 4), n_components)
