@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from sktriplet.exceptions import InvalidParameterError
@@ -128,7 +129,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _require_no_dates(X: Any) -> None:
-    if not hasattr(X, "dtype") and not hasattr(X, "dtypes"):
+    if issparse(X) or not (hasattr(X, "dtype") or hasattr(X, "dtypes")):
         return
     first = X[:1]
     kind = first.dtype.kind if isinstance(first, np.ndarray) else np.asarray(first).dtype.kind
@@ -145,7 +146,14 @@ def _require_labels(y: Any) -> None:
     except ValueError as error:
         raise ValueError(f"y must hold one label for each row. {error}") from error
     if kind == "c":
-        raise ValueError("y must hold class labels. Got complex numbers.")
+        raise ValueError("y must hold class labels. Complex data not supported.")
+
+
+def _require_classes(y: NDArray) -> None:
+    """Check as scikit-learn does, but welcome a class for every other row: faces are like that."""
+    kind = type_of_target(y, input_name="y")
+    if kind not in ("binary", "multiclass"):
+        raise ValueError(f"y must hold class labels. Unknown label type: {kind}.")
 
 
 def images_shape(
@@ -239,7 +247,7 @@ def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:
 
 def _numbered_classes(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
     try:
-        check_classification_targets(y)
+        _require_classes(y)
         classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
     except (TypeError, ValueError) as error:
         if y.dtype.kind != "O":
@@ -247,7 +255,7 @@ def _numbered_classes(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64
         kinds = ", ".join(sorted({type(label).__name__ for label in y}))
         raise ValueError(
             f"{owner} requires the labels in y to be of one kind, none of them missing. Got "
-            f"{kinds}."
+            f"{kinds}. {error}"
         ) from error
     if classes.dtype.kind in "mM" and np.isnat(classes).any():
         raise ValueError(f"{owner} requires that no label in y is missing. Got NaT.")
@@ -292,7 +300,7 @@ def validate_enrolment(estimator: Any, X: Any, y: Any, classes: NDArray) -> tupl
     """
     X, y = validate_rows(estimator, X), column_or_1d(y)
     check_consistent_length(X, y)
-    check_classification_targets(y)
+    _require_classes(y)
     merged_classes(classes, y)
     return X, y
 
