@@ -8,6 +8,7 @@ in fit, and gets its weights back.
 import hashlib
 import json
 import warnings
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def net_state(net: TripletNet) -> dict[str, Any]:
         # Not net.module_, which may be this module compiled, or shared among processes.
         "weights": _as_arrays(dict(net.module.state_dict())),
         "optimizer": _as_arrays(net.optimizer_.state_dict()),
-        "history": json.dumps(list(net.history), default=_as_number),
+        "history": json.dumps(list(net.history), default=methodcaller("item")),
         "seed": net.random_state,
     }
     return state | {"digest": _digest(state)}
@@ -162,8 +163,3 @@ def _arrays_in(state: Any) -> list[NDArray]:
         return [state]
     values = state.values() if isinstance(state, dict) else state if isinstance(state, list) else []
     return [array for value in values for array in _arrays_in(value)]
-
-
-def _as_number(value: Any) -> Any:
-    """Return what JSON can say of a number of NumPy's or torch's."""
-    return value.item()
