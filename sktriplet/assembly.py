@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csc_array, csr_array, issparse
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
@@ -76,25 +77,41 @@ def validate_template(net: TripletNet, owner: str) -> None:
 
 
 def merged_moments(
-    moments: StandardScaler, rows: NDArray, input_shape: tuple[int, ...]
+    known: StandardScaler | None, rows: NDArray | csr_array, input_shape: tuple[int, ...]
 ) -> StandardScaler:
-    """Let more rows into the means and deviations of features, or of images' channels.
+    """Return means and deviations of features, or of images' channels, with more rows let in.
 
     In parts, since scikit-learn makes copies of what it is given.
+
+    Parameters
+    ----------
+    known : StandardScaler or None
+        The moments of earlier rows. It is left as it is.
+
+    rows : ndarray of shape (n_rows, ...), or CSR matrix
+
+    input_shape : tuple of int
+        ``(n_features,)`` or ``(C, H, W)``.
     """
-    is_image = len(input_shape) > 1
-    for part in gen_batches(len(rows), max(1, 2**21 // rows[0].size)):
-        if is_image:
-            images = ChannelsFirst(input_shape)(as_tensor(rows[part]))
-            moments.partial_fit(images.movedim(1, -1).reshape(-1, input_shape[0]).numpy())
-        else:
-            moments.partial_fit(rows[part])
+    # The network centres and scales. This one only has to know the moments, and it takes sparse
+    # rows only if it need not centre them.
+    moments = copy.deepcopy(known) or StandardScaler(with_mean=False)
+    n_rows = rows.shape[0]
+    for part in gen_batches(n_rows, max(1, 2**21 * n_rows // max(rows.size, 1))):
+        some = rows[part]
+        if len(input_shape) > 1:
+            images = ChannelsFirst(input_shape)(as_tensor(some))
+            some = images.movedim(1, -1).reshape(-1, input_shape[0]).numpy()
+        elif issparse(some):
+            # scikit-learn sums sparse rows in their own precision, dense ones in double.
+            some = some.astype(np.float64)
+        moments.partial_fit(some)
     return moments
 
 
 def build_network(
     embedder: Any,
-    rows: NDArray,
+    rows: NDArray | csr_array,
     input_shape: tuple[int, ...],
     moments: StandardScaler | None,
     *,
@@ -107,7 +124,7 @@ def build_network(
     ----------
     embedder : TripletEmbedder
 
-    rows : ndarray
+    rows : ndarray or CSR matrix
         To train on.
 
     input_shape : tuple of int
@@ -187,21 +204,35 @@ def _called(module: Any, input_shape: tuple[int, ...], n_components: int | None)
     return body
 
 
-def _for_tables(embedder: Any, rows: NDArray, generator: torch.Generator) -> nn.Module:
+def _for_tables(embedder: Any, rows: NDArray | csr_array, generator: torch.Generator) -> nn.Module:
     input_shape = rows.shape[1:]
     width, hidden_layer_sizes = embedder.n_components, embedder.hidden_layer_sizes
     n_members = min(embedder.n_members, width // MEMBER_WIDTH)
     if n_members < 2 or not hidden_layer_sizes:  # linear maps side by side are one
         return MLP(input_shape, width, hidden_layer_sizes, generator=generator)
-    some = rows[:: -(-len(rows) // SOME_ROWS)]
+    some = rows[:: -(-rows.shape[0] // SOME_ROWS)]
     return MLPEnsemble(
         input_shape,
         width,
         hidden_layer_sizes,
         n_members=n_members,
-        is_continuous=[len(np.unique(column)) > FEW_VALUES for column in some.T],
+        is_continuous=_n_values(some) > FEW_VALUES,
         generator=generator,
     )
+
+
+def _n_values(rows: NDArray | csr_array) -> NDArray[np.intp]:
+    """Count the different values in each column."""
+    if not issparse(rows):
+        return np.array([len(np.unique(column)) for column in rows.T])
+    n_rows, n_columns = rows.shape
+    by_column = csc_array(rows)
+    by_column.eliminate_zeros()
+    n_stored = np.diff(by_column.indptr)
+    # A column's number and a value in it make one complex number, to count both at once.
+    pairs = np.unique(np.repeat(np.arange(n_columns), n_stored) + 1j * by_column.data)
+    has_zeros = n_stored < n_rows
+    return np.bincount(pairs.real.astype(np.intp), minlength=n_columns) + has_zeros
 
 
 def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:

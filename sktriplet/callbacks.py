@@ -24,6 +24,7 @@ from skorch.history import History
 from skorch.utils import noop
 from torch.utils.data import Subset
 
+from sktriplet.data import labels_of, rows_of
 from sktriplet.exceptions import MemorizationWarning
 
 try:
@@ -160,16 +161,12 @@ class HeldOutPrecision(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Embed both and record the scores."""
-        (queries, query_labels), (references, reference_labels) = (
-            [tensor.numpy() for tensor in part[:]] for part in (self.queries, self.references)
-        )
-        known = net.embed(references), reference_labels
-        score = precision_among_nearest(net.embed(queries), query_labels, *known)
+        known = net.embed(rows_of(self.references)), labels_of(self.references)
+        queries = net.embed(rows_of(self.queries)), labels_of(self.queries)
+        score = precision_among_nearest(*queries, *known)
         net.history.record("validation_score", score)
-        some = slice(len(queries))
-        score = precision_among_nearest(
-            known[0][some], reference_labels[some], *known, are_first=True
-        )
+        some = known[0][: len(self.queries)], known[1][: len(self.queries)]
+        score = precision_among_nearest(*some, *known, are_first=True)
         net.history.record("training_score", score)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:

@@ -1,11 +1,16 @@
-"""How rows reach the training loop: arrays, sliced a whole batch at a time."""
+"""How rows reach the training loop: arrays, sliced a whole batch at a time.
+
+Sparse matrices are sliced the same way, and what is sliced is made dense.
+"""
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array, issparse
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
@@ -17,25 +22,33 @@ class ArrayDataset(Dataset):
 
     Parameters
     ----------
-    X : array-like of shape (n_rows, ...)
-        Not copied: a memory map stays on disk, and no more than a batch of it is read.
+    X : array-like of shape (n_rows, ...), or sparse matrix
+        Not copied: a memory map stays on disk, and no more than a batch of it is read. No
+        more than a batch of a sparse matrix is ever dense.
 
     y : array-like of shape (n_rows,), default=None
         Integer labels. Without them, zeros: skorch's iterators yield pairs.
     """
 
-    def __init__(self, X: ArrayLike, y: ArrayLike | None = None):
-        self.X = np.asarray(X)
-        self.y = np.zeros(len(self.X), dtype=np.int64) if y is None else np.asarray(y)
+    def __init__(self, X: ArrayLike | csr_array, y: ArrayLike | None = None):
+        self.X: Any = csr_array(X) if issparse(X) else np.asarray(X)
+        self.y = np.zeros(len(self), dtype=np.int64) if y is None else np.asarray(y)
 
     def __len__(self) -> int:
-        return len(self.X)
+        return self.X.shape[0]
 
     def __getitem__(self, rows: Any) -> tuple[Tensor, Tensor]:
-        if isinstance(rows, np.ndarray) and self.X.flags.c_contiguous:
+        labels = np.array(self.y[rows])
+        if issparse(self.X):
+            # Not every SciPy can take a single row.
+            several = [rows] if isinstance(rows, Integral) else rows
+            batch = self.X[several].toarray().reshape(*labels.shape, self.X.shape[1])
+        elif isinstance(rows, np.ndarray) and self.X.flags.c_contiguous:
             # Twice as fast as indexing, but it would copy an array of another order whole.
-            return torch.from_numpy(self.X.take(rows, axis=0)), torch.from_numpy(self.y.take(rows))
-        return torch.from_numpy(np.array(self.X[rows])), torch.from_numpy(np.array(self.y[rows]))
+            batch = self.X.take(rows, axis=0)
+        else:
+            batch = np.array(self.X[rows])
+        return torch.from_numpy(batch), torch.from_numpy(labels)
 
 
 def labels_of(dataset: Any) -> NDArray:
@@ -43,6 +56,13 @@ def labels_of(dataset: Any) -> NDArray:
     if isinstance(dataset, Subset):
         return labels_of(dataset.dataset)[dataset.indices]
     return dataset.y
+
+
+def rows_of(dataset: Any) -> NDArray | csr_array:
+    """Return the rows of a dataset, or of that part of one, as sparse as they are."""
+    if isinstance(dataset, Subset):
+        return rows_of(dataset.dataset)[dataset.indices]
+    return dataset.X
 
 
 class BatchLoader:
@@ -83,9 +103,11 @@ class BatchLoader:
         return (self.dataset[rows] for rows in self.batch_sampler)
 
 
-def as_tensor(array: NDArray) -> Tensor:
+def as_tensor(array: NDArray | csr_array) -> Tensor:
     """Return the array as a tensor, sharing memory where torch may write to it.
 
-    Torch has no negative strides, and says so only when it meets one.
+    Torch has no negative strides, and says so only when it meets one. Sparse rows are made
+    dense.
     """
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    dense = csr_array(array).toarray() if issparse(array) else array
+    return torch.from_numpy(np.require(dense, requirements=["C", "W"]))

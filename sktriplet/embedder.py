@@ -1,12 +1,12 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
-import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
@@ -300,9 +300,10 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Images are of shape ``(n_samples, height, width)``, or with channels first or
-            last. Those of type uint8 stay so until their batch is made.
+            last. Those of type uint8 stay so until their batch is made, and sparse rows stay
+            sparse.
 
         y : array-like of shape (n_samples,)
             Class labels, of any kind that scikit-learn's classifiers take.
@@ -324,7 +325,7 @@ class TripletEmbedder(
         rows, labels, seen = validate_training_data(self, X, y, reset=not goes_on)
         moments = self._moments if goes_on else None
         if self.standardize and moments is None:
-            moments = merged_moments(StandardScaler(), rows, seen["input_shape_"])
+            moments = merged_moments(None, rows, seen["input_shape_"])
         fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on)
         net, dataset = fitted["net_"], ArrayDataset(rows, labels)
         with (
@@ -344,7 +345,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
             At least two classes, one of them with two rows.
@@ -370,8 +371,8 @@ class TripletEmbedder(
             seen["classes_"] = merged_classes(self.classes_, seen["classes_"])
         moments = None
         if self.standardize:
-            before = copy.deepcopy(self._moments if goes_on else None) or StandardScaler()
-            moments = merged_moments(before, rows, seen["input_shape_"])
+            known = self._moments if goes_on else None
+            moments = merged_moments(known, rows, seen["input_shape_"])
         one_epoch = {"max_epochs": 1, "callbacks__lr_scheduler": None}
         fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on, **one_epoch)
         with self._threads(seen["input_shape_"]):
@@ -384,7 +385,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
 
         Returns
         -------
@@ -402,7 +403,7 @@ class TripletEmbedder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
 
         y : array-like of shape (n_samples,)
 
@@ -450,7 +451,7 @@ class TripletEmbedder(
 
     def _prepare(
         self,
-        rows: NDArray,
+        rows: NDArray | csr_array,
         seen: dict[str, Any],
         moments: StandardScaler | None,
         device: torch.device,
@@ -493,5 +494,6 @@ class TripletEmbedder(
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import PredefinedSplit
@@ -38,7 +39,7 @@ class Fold:
 
 
 def held_out_folds(
-    embedder: Any, X: NDArray, classes: NDArray, labels: NDArray[np.intp], cv: Any
+    embedder: Any, X: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp], cv: Any
 ) -> Iterator[Fold]:
     """Yield folds, each with an embedder that was fitted on its training rows.
 
@@ -48,7 +49,7 @@ def held_out_folds(
         Cloned for each fold. A :class:`~sklearn.frozen.FrozenEstimator` is not fitted, and
         is taken not to have seen any of the rows.
 
-    X : ndarray of shape (n_rows, ...)
+    X : ndarray of shape (n_rows, ...), or CSR matrix
 
     classes : ndarray of shape (n_classes,)
 

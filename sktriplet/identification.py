@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
@@ -121,7 +122,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         y : array-like of shape (n_rows,)
             Class labels.
@@ -167,7 +168,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         y : array-like of shape (n_rows,)
             Class labels, of the kind that fit was given.
@@ -194,7 +195,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         Returns
         -------
@@ -213,7 +214,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         Returns
         -------
@@ -227,7 +228,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         y : array-like of shape (n_rows,)
 
@@ -259,7 +260,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
 
     def _distances_of_strangers(
-        self, embedder: Any, rows: NDArray, classes: NDArray, labels: NDArray[np.intp]
+        self, embedder: Any, rows: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp]
     ) -> NDArray[np.float64]:
         """Look for each row among the other classes, with an embedder that has not seen it."""
         distances = []
@@ -273,7 +274,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 distances.append(nearest.kneighbors(of_label)[0][:, 0])
         return np.concatenate(distances)
 
-    def _embed(self, rows: NDArray) -> NDArray:
+    def _embed(self, rows: NDArray | csr_array) -> NDArray:
         return np.asarray(self.estimator_.transform(rows))
 
     def _index(self) -> "OpenSetClassifier":
@@ -286,4 +287,5 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         return tags

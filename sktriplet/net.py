@@ -4,11 +4,13 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 
@@ -309,12 +311,13 @@ class TripletNet(NeuralNet):
         if self.module_.training != training:
             super()._set_training(training)
 
-    def embed(self, X: NDArray, chunk_size: int | None = None) -> NDArray[np.float32]:
+    def embed(self, X: NDArray | csr_array, chunk_size: int | None = None) -> NDArray[np.float32]:
         """Pass rows through the network in evaluation mode, a chunk at a time.
 
         Parameters
         ----------
-        X : ndarray of shape (n_rows, ...)
+        X : ndarray of shape (n_rows, ...), or CSR matrix
+            No more than a chunk of a sparse matrix is ever dense.
 
         chunk_size : int, default=None
             Bounds memory, not the result. None is 4096 rows, or fewer of large ones.
@@ -325,18 +328,18 @@ class TripletNet(NeuralNet):
         """
         self.check_is_fitted()
         if chunk_size is None:
-            chunk_size = int(np.clip(2**22 // max(X[:1].size, 1), 1, 4096))
+            chunk_size = int(np.clip(2**22 // max(prod(X.shape[1:]), 1), 1, 4096))
         was_training = self.module_.training
         if was_training:
             self.module_.eval()
-        embeddings = np.empty((0, 0), np.float32)
+        embeddings, n_rows = np.empty((0, 0), np.float32), X.shape[0]
         try:
             with torch.inference_mode():
-                for start in range(0, max(len(X), 1), chunk_size):
+                for start in range(0, max(n_rows, 1), chunk_size):
                     rows = slice(start, start + chunk_size)
                     chunk = self.infer(as_tensor(X[rows]))
                     if start == 0:
-                        embeddings = np.empty((len(X), *chunk.shape[1:]), np.float32)
+                        embeddings = np.empty((n_rows, *chunk.shape[1:]), np.float32)
                     embeddings[rows] = chunk.float().cpu()
         finally:
             if was_training:

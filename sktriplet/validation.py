@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
@@ -22,7 +22,7 @@ CHANNELS = (1, 3, 4)
 
 def validate_training_data(
     estimator: Any, X: Any, y: Any, *, reset: bool = True
-) -> tuple[NDArray, NDArray[np.int64], dict[str, Any]]:
+) -> tuple[NDArray | csr_array, NDArray[np.int64], dict[str, Any]]:
     """Check X and y, and number the classes. The estimator is left as it is.
 
     Parameters
@@ -30,15 +30,18 @@ def validate_training_data(
     estimator : estimator
         Where it has a parameter ``input_shape``, that says how images are to be read.
 
-    X, y : array-like
+    X : {array-like, sparse matrix}
+
+    y : array-like
 
     reset : bool, default=True
         Whether X says what rows are like. If not, they must be as in an earlier fit.
 
     Returns
     -------
-    X : ndarray of shape (n_rows, ...)
-        float32, or uint8 where these are images of that type.
+    X : ndarray of shape (n_rows, ...), or CSR matrix
+        float32, or uint8 where these are images of that type. A sparse matrix stores each
+        value once, and the columns of a row in order.
     labels : ndarray of shape (n_rows,), int64
         Positions in ``classes_``.
     seen : dict
@@ -47,6 +50,8 @@ def validate_training_data(
 
     Raises
     ------
+    TypeError
+        If X is sparse and holds images.
     ValueError
         If X is no finite table and no images, y does not hold class labels, or no
         triplet exists.
@@ -63,15 +68,20 @@ def validate_training_data(
             probe,
             X,
             y,
+            accept_sparse="csr",
             dtype=[np.float32, np.uint8] if holds_images else np.float32,
             ensure_2d=not holds_images,
             allow_nd=holds_images,
             ensure_min_samples=2,
             reset=reset,
         )
+    if issparse(X) and not X.has_canonical_format:
+        X = X.copy()  # It may be the user's.
+        X.sum_duplicates()
     input_shape = X.shape[1:]
     if holds_images:
         if hasattr(estimator, "input_shape"):
+            _refuse_sparse(X, estimator.input_shape)
             input_shape = images_shape(X.shape, estimator.input_shape)
         if not reset and input_shape != estimator.input_shape_:
             _raise_wrong_shape(estimator, X.shape)
@@ -92,21 +102,30 @@ def remember(estimator: Any, seen: dict[str, Any]) -> None:
     vars(estimator).update(seen)
 
 
-def validate_rows(estimator: Any, X: Any) -> NDArray:
-    """Check rows for a fitted estimator.
+def validate_rows(estimator: Any, X: Any) -> NDArray | csr_array:
+    """Check rows for a fitted estimator. Sparse ones become a CSR matrix.
 
     Raises
     ------
+    TypeError
+        If X is sparse and fit has seen images.
     ValueError
         If X is not a finite table of the width seen in fit, or no images of the shape.
     """
     _require_no_dates(X)
     with _named("X"):
         if len(estimator.input_shape_) == 1:
-            return validate_data(estimator, X, dtype=np.float32, reset=False)
+            return validate_data(estimator, X, accept_sparse="csr", dtype=np.float32, reset=False)
         X = validate_data(
-            estimator, X, dtype=[np.float32, np.uint8], ensure_2d=False, allow_nd=True, reset=False
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=[np.float32, np.uint8],
+            ensure_2d=False,
+            allow_nd=True,
+            reset=False,
         )
+    _refuse_sparse(X, estimator.input_shape_)
     if X.shape[1:] not in _shapes_to_expect(estimator):
         _raise_wrong_shape(estimator, X.shape)
     return X
@@ -233,6 +252,15 @@ def _n_dims(X: Any) -> int:
     return 1 + np.ndim(X[0]) if isinstance(X, Sequence) and len(X) else 2
 
 
+def _refuse_sparse(X: Any, shape: Sequence[int]) -> None:
+    """Check that images are dense."""
+    if issparse(X):
+        raise TypeError(
+            f"X must be dense, since its rows are images of shape {tuple(shape)}. Got a sparse "
+            f"matrix of shape {X.shape}: pass X.toarray()."
+        )
+
+
 def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:
     expected = estimator.input_shape_
     if len(expected) == 1:
@@ -290,7 +318,9 @@ def merged_classes(known: NDArray, new: NDArray) -> NDArray:
         ) from error
 
 
-def validate_enrolment(estimator: Any, X: Any, y: Any, classes: NDArray) -> tuple[NDArray, NDArray]:
+def validate_enrolment(
+    estimator: Any, X: Any, y: Any, classes: NDArray
+) -> tuple[NDArray | csr_array, NDArray]:
     """Check rows and their classes for a fitted estimator that may not know these classes.
 
     Raises

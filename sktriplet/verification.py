@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
@@ -118,7 +119,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
 
         y : array-like of shape (n_rows,)
             Class labels.
@@ -137,7 +138,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         """
         validate_parameters(self)
         rows, labels, seen = validate_training_data(self, X, y)
-        self._check_rate(len(rows))
+        self._check_rate(len(labels))
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
         folds = self._held_out_distances(embedder, rows, classes, labels)
@@ -234,11 +235,11 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         return float(accuracy_score(validate_same(y, len(predicted)), predicted))
 
     def _held_out_distances(
-        self, embedder: Any, rows: NDArray, classes: NDArray, labels: NDArray[np.intp]
+        self, embedder: Any, rows: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
         """Return, for each fold, the distances of its rows to each other and their labels."""
         if self.cv is None and isinstance(embedder, FrozenEstimator):
-            parts = iter([(embedder, np.arange(len(rows)))])
+            parts = iter([(embedder, np.arange(len(labels)))])
         else:
             parts = (
                 (fold.embedder, fold.test)
@@ -276,6 +277,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         return tags
 
 

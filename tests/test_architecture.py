@@ -20,7 +20,7 @@ ALLOWED = {
     "assembly": {"augmentation", "data", "exceptions", "members", "modules", "net"},
     "constraints": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
     "validation": {"exceptions"},
-    "callbacks": {"exceptions"},
+    "callbacks": {"data", "exceptions"},
     "net": {"callbacks", "criterion", "data", "exceptions", "sampling"},
     "criterion": {"distances", "losses", "mining", "nca"},
     "distances": set(),

@@ -1,7 +1,11 @@
+import copy
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 
@@ -53,6 +57,23 @@ class TestNetwork:
         body = build_network(TripletEmbedder(), np.sort(rows, axis=0), (3,), None, seed=0).body
         assert body.periodic[0].is_continuous.flatten().tolist() == [1, 0, 1]
 
+    @pytest.mark.parametrize("stored_as_zero", [None, 3])
+    def test_continuous_columns_of_sparse_rows(self, stored_as_zero):
+        """Zero is a value too, once, whether it is stored or not."""
+        rows = np.zeros((30, 12), np.float32)
+        for column, n_values in enumerate([1, 8, 9, 10, 11]):
+            values = np.repeat(np.arange(n_values) + 1, 2)
+            rows[: len(values), column] = rows[: len(values), column + 5] = values
+        rows[:, 5:10] *= -1
+        rows[:, 10] = np.arange(30) % 10 + 0.5
+        rows[:, 11] = np.arange(30) % 11 + 0.5
+        matrix = sparse.csr_array(rows)
+        matrix.data[matrix.data == stored_as_zero] = -0.0
+        expected = [len(set(column)) > 10 for column in matrix.toarray().T.tolist()]
+        assert 0 < sum(expected) < 12
+        body = build_network(TripletEmbedder(), matrix, (12,), None, seed=0).body
+        assert body.periodic[0].is_continuous.flatten().tolist() == expected
+
     def test_which_columns_have_waves_does_not_change_in_training(self):
         embedder, rows = TripletEmbedder(), np.random.default_rng(0).random((50, 2))
         start = build_network(embedder, rows, (2,), None, seed=0).body
@@ -92,19 +113,51 @@ class TestNetwork:
 class TestMoments:
     def test_tables(self):
         rows = np.random.default_rng(0).normal(50, 7, (1_200_001, 2)).astype(np.float32)
-        in_parts = StandardScaler()
+        in_parts = None
         for part in (rows[:70_000], rows[70_000:]):
-            merged_moments(in_parts, part, (2,))
+            in_parts = merged_moments(in_parts, part, (2,))
         at_once = StandardScaler().fit(rows)
         assert_allclose(in_parts.mean_, at_once.mean_, rtol=1e-9)
         assert_allclose(in_parts.scale_, at_once.scale_, rtol=1e-6)
         assert in_parts.n_samples_seen_ == 1_200_001
 
+    @pytest.mark.parametrize("kinds", ["ss", "sd", "ds"])
+    def test_sparse_tables(self, kinds):
+        """As exact as those of dense ones."""
+        rng = np.random.default_rng(0)
+        rows = rng.random((300, 7)) * (rng.random((300, 7)) < 0.3)
+        rows = np.c_[rows, 1e5 + rng.random(300), np.zeros(300), np.ones(300)].astype(np.float32)
+        dense = ours = None
+        for part, kind in zip(np.split(rows, 2), kinds, strict=True):
+            before = copy.deepcopy(ours)
+            known = ours
+            ours = merged_moments(known, sparse.csr_matrix(part) if kind == "s" else part, (10,))
+            dense = merged_moments(dense, part, (10,))
+            if known is not None:
+                assert_allclose(known.mean_, before.mean_, rtol=0, err_msg="is left as it is")
+        assert_allclose(ours.mean_, rows.mean(axis=0, dtype=float), rtol=1e-13)
+        assert_allclose(ours.mean_, dense.mean_, rtol=1e-13)
+        assert_allclose(ours.scale_, dense.scale_, rtol=1e-9)
+        assert_allclose(ours.scale_[-2:], 1)
+        assert ours.n_samples_seen_ == 300
+
+    def test_wide_sparse_tables_stay_sparse(self):
+        """As it is 200 MB."""
+        rng = np.random.default_rng(0)
+        rows = sparse.random_array((5_000, 10_000), density=1e-3, format="csr", dtype="f", rng=rng)
+        embedder = TripletEmbedder(hidden_layer_sizes=(2,))
+        tracemalloc.start()
+        moments = merged_moments(None, rows, (10_000,))
+        build_network(embedder, rows, (10_000,), moments, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 10e6
+
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
     @pytest.mark.parametrize("shape", [(20, 3, 8, 9), (20, 8, 9, 3), (20, 216)])
     def test_images_by_channel(self, shape, dtype):
         images = np.random.default_rng(0).integers(255, size=shape).astype(dtype)
-        moments = merged_moments(StandardScaler(), images, (3, 8, 9))
+        moments = merged_moments(None, images, (3, 8, 9))
         channels = ChannelsFirst((3, 8, 9))(torch.from_numpy(images)).double()
         assert_allclose(moments.mean_, channels.mean(dim=(0, 2, 3)), rtol=1e-6)
         deviations = channels.std(dim=(0, 2, 3), correction=0)

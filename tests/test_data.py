@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from scipy import sparse
 from torch.utils.data import Subset
 
-from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of
+from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of, rows_of
 
 
 def test_rows_share_memory_with_the_array():
@@ -90,6 +91,31 @@ def test_a_memory_map_stays_where_it_is(tmp_path):
     assert batch.tolist() == [[[8, 9], [10, 11]], [[0, 1], [2, 3]]]
 
 
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.coo_array])
+class TestSparse:
+    X = np.array([[0, 1, 0], [2, 0, 3], [0, 0, 0]], dtype=np.float32)
+
+    @pytest.mark.parametrize("rows", [2, slice(1, 3), [0, 2], np.array([1, 1, 0]), []], ids=str)
+    def test_what_comes_out_is_dense(self, kind, rows):
+        batch, labels = ArrayDataset(kind(self.X), [5, 6, 7])[rows]
+        assert_array_equal(batch, self.X[rows])
+        assert_array_equal(labels, np.array([5, 6, 7])[rows])
+        assert batch.dtype == torch.float32
+
+    def test_tensor(self, kind):
+        assert_array_equal(as_tensor(kind(self.X)), self.X)
+
+    def test_without_labels(self, kind):
+        dataset = ArrayDataset(kind(self.X))
+        assert len(dataset) == 3
+        assert dataset.y.tolist() == [0, 0, 0]
+
+    def test_rows_stay_sparse(self, kind):
+        rows = rows_of(Subset(ArrayDataset(kind(self.X)), np.array([1, 0])))
+        assert sparse.issparse(rows)
+        assert_array_equal(rows.toarray(), self.X[[1, 0]])
+
+
 class TestParts:
     dataset = ArrayDataset(np.arange(6) * 10, np.arange(6))
     part = Subset(dataset, np.array([5, 3, 1]))
@@ -98,6 +124,10 @@ class TestParts:
         assert_array_equal(labels_of(self.dataset), np.arange(6))
         assert_array_equal(labels_of(self.part), [5, 3, 1])
         assert_array_equal(labels_of(Subset(self.part, [2, 0])), [1, 5])
+
+    def test_rows(self):
+        assert_array_equal(rows_of(self.dataset), np.arange(6) * 10)
+        assert_array_equal(rows_of(Subset(self.part, [2, 0])), [10, 50])
 
     def test_sampled_batches(self):
         ((rows, labels),) = BatchLoader(self.part, 2, batch_sampler=[np.array([0, 2])])

@@ -8,7 +8,6 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_circles
 from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
@@ -469,10 +468,6 @@ class TestErrors:
             embedder.fit(pd.DataFrame(X[:, :2], columns=["a", "b"]), labels)
         assert embedder.n_features_in_ == 3
         assert not hasattr(embedder, "feature_names_in_")
-
-    def test_sparse(self):
-        with pytest.raises(TypeError, match=r"[Ss]parse"):
-            TripletEmbedder().fit(sparse.csr_array(X), y)
 
     def test_no_labels_at_all(self):
         with pytest.raises(TypeError, match="'y'"):

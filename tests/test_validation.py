@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from sktriplet import TripletEmbedder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.modules import EmbeddingNetwork
-from sktriplet.validation import images_shape, merged_classes, validate_module
+from sktriplet.validation import (
+    images_shape,
+    merged_classes,
+    validate_module,
+    validate_training_data,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +39,27 @@ def test_merged_classes():
     assert merged_classes(np.array([1]), np.array([0.5])).tolist() == [0.5, 1]
     with pytest.raises(ValueError, match=r"labels in y must be of the kind .* after"):
         merged_classes(np.array([1]), np.array(["a"]))
+
+
+class TestSparse:
+    dense = np.array([[0.0, 3], [2, 0], [0, 0]])
+    y = np.array([0, 1, 1])
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_each_value_once_and_in_order(self, dtype):
+        parts = [1.0, 2.0, 0.0, 2.0], [1, 1, 1, 0], [0, 2, 4, 4]
+        matrix = sparse.csr_matrix(parts, shape=(3, 2), dtype=dtype)
+        rows, _, seen = validate_training_data(TripletEmbedder(), matrix, self.y)
+        assert rows.has_canonical_format
+        assert (rows.data.tolist(), rows.indices.tolist()) == ([3, 2, 0], [1, 0, 1])
+        assert rows.dtype == np.float32
+        assert matrix.data.tolist() == parts[0]
+        assert seen["input_shape_"] == (2,)
+
+    def test_what_needs_no_change_is_not_copied(self):
+        matrix = sparse.csr_array(self.dense.astype(np.float32))
+        rows, _, _ = validate_training_data(TripletEmbedder(), matrix, self.y)
+        assert np.shares_memory(rows.data, matrix.data)
 
 
 @pytest.mark.parametrize(
