@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
+    "capture_repr": (),
     "parallel": 2,
     "min_reported_time": 60,
     "doc_module": ("sktriplet",),

@@ -52,9 +52,9 @@ print(f"on the {len(y_test)} others: {search.score(X_test, y_test):.3f}")
 # %%
 # What it does to distances
 # -------------------------
-# Pairs of digits that were not seen. A larger margin drives classes apart and, since it asks for
-# what there is no room for, lets each spread. For neighbours only the order counts; whoever sets
-# a threshold looks at the overlap of both.
+# Pairs of digits that were not seen. A larger margin drives classes apart, and draws most of
+# each together. For neighbours only the order counts; whoever sets a threshold looks at the
+# overlap of both.
 
 rng = np.random.default_rng(0)
 left, right = rng.integers(len(y_test), size=(2, 10_000))
