@@ -80,13 +80,10 @@ def test_links_lead_to_files(page):
         assert built or (page.parent / link).exists(), f"{link} in {page.name}"
 
 
-def test_every_page_of_the_guide_is_listed():
-    guide = (ROOT / "docs" / "guide.md").read_text()
-    index = (ROOT / "docs" / "index.md").read_text()
-    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
-    assert {
-        name for name in pages if re.search(rf"^(.+ <)?{name}>?$", guide + index, re.M)
-    } == pages
+def test_every_page_is_listed():
+    toctrees = "".join((ROOT / "docs" / name).read_text() for name in ("guide.md", "index.md"))
+    listed = set(re.findall(r"^(?:.+ <)?([a-z_]+)>?$", toctrees, re.M))
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= listed
 
 
 def test_examples_are_under_a_heading_of_their_own():
