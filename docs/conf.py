@@ -3,7 +3,6 @@
 import os
 import re
 import warnings
-from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -86,7 +85,7 @@ html_theme_options = {
 html_sidebars = {"index": [], "changelog": [], "contributing": [], "architecture": []}
 
 EXAMPLE = re.compile(r"\]\(\.\./examples/(plot_\w+)\.py\)")
-PICTURE = re.compile(r"<!-- picture: (plot_\w+) (\d+), (.+?) -->")
+PICTURE = re.compile(r"<!-- picture: (plot_\w+) (\d+): (.+?) -->")
 
 
 def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -102,7 +101,8 @@ def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
     def picture(match: re.Match) -> str:
         name, number, words = match.groups()
         path = f"auto_examples/images/sphx_glr_{name}_{int(number):03}.png"
-        return f"![{words}]({path})" if (Path(app.srcdir) / path).exists() else ""
+        is_drawn = str(app.config.plot_gallery) not in ("0", "False")
+        return f"![{words}]({path})" if is_drawn else ""
 
     source[0] = PICTURE.sub(picture, text)
 

@@ -93,3 +93,11 @@ def test_examples_are_under_a_heading_of_their_own():
         for path in (ROOT / "examples").glob("plot_*.py")
     ]
     assert len(titles) == len(set(titles)) > 0
+
+
+@pytest.mark.parametrize("page", pages_with_links(), ids=lambda page: page.name)
+def test_marks_of_pictures_name_an_example(page):
+    """``docs/conf.py`` puts the picture in the place of the mark."""
+    for mark in re.findall(r"<!-- picture(.*?)-->", page.read_text()):
+        name = re.fullmatch(r": (plot_\w+) \d+: .+ ", mark)[1]
+        assert (ROOT / "examples" / f"{name}.py").exists()
