@@ -7,6 +7,8 @@ scaled ones, behind linear discriminant analysis (LDA), and behind a ``TripletEm
 default parameters. Then a grid search over the margin, and a picture.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/quickstart.png"
+
 # %%
 # One table
 # ---------

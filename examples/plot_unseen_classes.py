@@ -14,6 +14,8 @@ the people as ``known``, such as ``y < 30`` of the 40 of Olivetti. This has not 
 and the best settings will be others.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/unseen_classes.png"
+
 # %%
 # Which network?
 # --------------

@@ -195,7 +195,7 @@ class TripletEmbedder(
     input_shape_ : tuple of int
         ``(n_features,)``, or ``(channels, height, width)``.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in fit, where X has names that are all strings.
 
     See Also

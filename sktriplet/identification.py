@@ -76,7 +76,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     input_shape_ : tuple of int
         Of a row as fit has seen it.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in fit, where X has names that are all strings.
 
     See Also
