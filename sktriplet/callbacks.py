@@ -1,26 +1,21 @@
 """What happens between epochs and batches, as skorch callbacks.
 
-The file that a training cut off goes on from, the learning rate's schedule, the held-out rows
-that end a training early, and the bridge to scikit-learn's own callbacks. scikit-learn has these
-from 1.9 on; below that the estimator works the same, without ``set_callbacks``.
+The learning rate's schedule, the held-out rows that end a training early, and the bridge to
+scikit-learn's own callbacks. scikit-learn has these from 1.9 on; below that the estimator
+works the same, without ``set_callbacks``.
 """
 
-import json
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
-from skorch.history import History
 from skorch.utils import noop
 from torch.utils.data import Subset
 
@@ -50,53 +45,6 @@ MAX_QUERIES, MAX_REFERENCES = 1_000, 10_000
 # Training rows are known by heart if so many of their neighbours share their class, and of
 # held-out rows' neighbours fewer by so much.
 MEMORIZED, MEMORIZED_GAP = 0.99, 0.1
-
-
-class ResumableCheckpoint(Callback):
-    """Write down every epoch, and begin where the file says that a training was cut off.
-
-    The file is replaced as a whole: a process that is killed leaves the one epoch or the other,
-    never parts of both. It holds tensors and text only, and loading it runs no code.
-
-    Parameters
-    ----------
-    path : str or path
-        The file. Delete it to begin anew.
-
-    Examples
-    --------
-    >>> from sktriplet import TripletEmbedder
-    >>> from sktriplet.callbacks import ResumableCheckpoint
-    >>> from sktriplet.net import TripletNet
-    >>> net = TripletNet(callbacks=[ResumableCheckpoint("run.pt")])
-    >>> embedder = TripletEmbedder(max_epochs=100, net=net, random_state=0)
-    """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = path
-
-    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Take over weights, optimizer and history, if there are any."""
-        if not os.path.exists(self.path):
-            return
-        saved = torch.load(self.path, map_location=net.device, weights_only=True)
-        net.module_.load_state_dict(saved["module"])
-        net.optimizer_.load_state_dict(saved["optimizer"])
-        net.history_ = History(json.loads(saved["history"]))
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write to a new file, and put it in the place of the old one."""
-        new = f"{os.fspath(self.path)}.new"
-        state = {
-            "module": net.module_.state_dict(),
-            "optimizer": net.optimizer_.state_dict(),
-            "history": json.dumps(list(net.history), default=methodcaller("item")),
-        }
-        with open(new, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, self.path)
 
 
 class CosineAnnealing(Callback):

@@ -36,6 +36,7 @@ ALLOWED = {
     "metrics": {"search"},
     "search": set(),
     "display": set(),
+    "checkpoint": set(),
     "exceptions": set(),
 }
 MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]

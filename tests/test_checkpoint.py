@@ -1,0 +1,77 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+from sktriplet.checkpoint import ResumableCheckpoint
+from sktriplet.net import TripletNet
+
+RUNS = """
+import os, random, signal, sys, time
+import numpy as np
+import torch
+from sklearn.datasets import load_iris
+from sktriplet import TripletEmbedder
+from sktriplet.checkpoint import ResumableCheckpoint
+from sktriplet.net import TripletNet
+
+X, y = load_iris(return_X_y=True)
+
+def start(path):
+    child = os.fork()
+    if child == 0:
+        net = TripletNet(callbacks=[ResumableCheckpoint(path + ".pt")])
+        embedder = TripletEmbedder(max_epochs=6, hidden_layer_sizes=(16,), mining="random",
+                                   net=net, random_state=0).fit(X, y)
+        np.save(path + ".npy", embedder.transform(X))
+        os._exit(embedder.n_iter_ != 6)
+    return child
+
+folder, n_kills = sys.argv[1], int(sys.argv[2])
+begin = time.perf_counter()
+assert os.waitpid(start(folder + "/whole"), 0)[1] == 0
+duration = time.perf_counter() - begin
+expected = np.load(folder + "/whole.npy")
+moments, n_epochs = random.Random(0), []
+for number in range(n_kills):
+    path = f"{folder}/{number}"
+    child = start(path)
+    time.sleep(moments.uniform(0, duration))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if os.path.exists(path + ".pt"):
+        history = torch.load(path + ".pt", weights_only=True)["history"]
+        n_epochs.append(history.count('"train_loss_best"'))
+    assert os.waitpid(start(path), 0)[1] == 0
+    assert np.array_equal(np.load(path + ".npy"), expected), number
+print(sorted(n_epochs))
+"""
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_runs_killed_at_random_moments(n_kills, tmp_path):
+    if not hasattr(os, "fork"):
+        pytest.skip("forks")
+    arguments = [sys.executable, "-c", RUNS, str(tmp_path), str(n_kills)]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_the_file_tells_no_more_than_it_must(quick, blobs, tmp_path):
+    path = tmp_path / "run.pt"
+    quick(net=TripletNet(callbacks=[ResumableCheckpoint(path)])).fit(*blobs)
+    saved = torch.load(path, weights_only=True)
+    assert saved.keys() == {"module", "optimizer", "history"}
+    assert len(json.loads(saved["history"])) == 2
+
+
+def test_a_finished_run_is_not_run_again(quick, blobs, tmp_path):
+    net = TripletNet(callbacks=[ResumableCheckpoint(tmp_path / "run.pt")])
+    first, second = (quick(net=net).fit(*blobs) for _ in range(2))
+    assert second.n_iter_ == first.n_iter_ == 2
+    assert_array_equal(second.transform(blobs[0]), first.transform(blobs[0]))
