@@ -24,6 +24,9 @@ from sktriplet.net import TripletNet
 MEMBER_WIDTH = 8
 # A column with more values than this, in some rows, counts as continuous.
 FEW_VALUES, SOME_ROWS = 10, 10_000
+# Tables with more columns than this, mostly words, gain nothing from waves, which are eight times as
+# many.
+MOST_COLUMNS = 2_000
 
 # Parameters of the net, to the embedder's parameter that sets each.
 OWNED = {
@@ -210,13 +213,15 @@ def _for_tables(embedder: Any, rows: NDArray | csr_array, generator: torch.Gener
     n_members = min(embedder.n_members, width // MEMBER_WIDTH)
     if n_members < 2 or not hidden_layer_sizes:  # linear maps side by side are one
         return MLP(input_shape, width, hidden_layer_sizes, generator=generator)
+    sees_waves = input_shape[0] <= MOST_COLUMNS
     some = rows[:: -(-rows.shape[0] // SOME_ROWS)]
     return MLPEnsemble(
         input_shape,
         width,
         hidden_layer_sizes,
         n_members=n_members,
-        is_continuous=_n_values(some) > FEW_VALUES,
+        n_periodic=None if sees_waves else 0,
+        is_continuous=_n_values(some) > FEW_VALUES if sees_waves else None,
         generator=generator,
     )
 

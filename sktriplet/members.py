@@ -37,6 +37,9 @@ class MLPEnsemble(nn.Module):
 
     n_members : int, default=4
 
+    n_periodic : int, default=None
+        Members that see waves; None is half of them.
+
     is_continuous : array-like of bool of shape (n_features,), default=None
         Columns of which waves are seen; None is all.
 
@@ -65,6 +68,7 @@ class MLPEnsemble(nn.Module):
         hidden_layer_sizes: Sequence[int] = (256, 128),
         *,
         n_members: int = 4,
+        n_periodic: int | None = None,
         is_continuous: ArrayLike | None = None,
         generator: torch.Generator | None = None,
     ):
@@ -72,7 +76,8 @@ class MLPEnsemble(nn.Module):
         (n_features,) = input_shape
         self.n_members = n_members
         self.widths = [len(part) for part in np.array_split(range(n_components), n_members)]
-        n_periodic = n_members // 2
+        if n_periodic is None:
+            n_periodic = n_members // 2
         self.n_plain = n_members - n_periodic
         self.plain = _hidden_layers(
             self.n_plain, n_features, hidden_layer_sizes, generator=generator

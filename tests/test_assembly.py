@@ -74,6 +74,15 @@ class TestNetwork:
         body = build_network(TripletEmbedder(), matrix, (12,), None, seed=0).body
         assert body.periodic[0].is_continuous.flatten().tolist() == expected
 
+    @pytest.mark.parametrize(("n_columns", "n_plain"), [(2_000, 2), (2_001, 4)])
+    def test_wide_tables_have_no_waves(self, n_columns, n_plain):
+        rows = np.random.default_rng(0).random((20, n_columns))
+        embedder = TripletEmbedder(hidden_layer_sizes=(2,))
+        body = build_network(embedder, rows, (n_columns,), None, seed=0).body
+        assert body.n_plain == n_plain
+        assert (body.periodic is None) == (n_plain == 4)
+        assert body(torch.zeros(3, n_columns)).shape == (3, 64)
+
     def test_which_columns_have_waves_does_not_change_in_training(self):
         embedder, rows = TripletEmbedder(), np.random.default_rng(0).random((50, 2))
         start = build_network(embedder, rows, (2,), None, seed=0).body
