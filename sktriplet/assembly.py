@@ -60,7 +60,8 @@ def validate_template(net: TripletNet, owner: str) -> None:
     InvalidParameterError
         Naming both parameters.
     """
-    given = net.get_params(deep=False)
+    # None sets nothing: skorch's nets for accelerate have no device of their own.
+    given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
     defaults = TripletNet().get_params(deep=False)
     for theirs, ours in OWNED.items():
         if theirs in given and (theirs not in defaults or given[theirs] != defaults[theirs]):
