@@ -98,7 +98,7 @@ class WrappedInTraining(TripletNet):
 
 
 def state(embedder):
-    return {name: value.numpy() for name, value in embedder.net_.module_.state_dict().items()}
+    return {name: value.cpu().numpy() for name, value in embedder.net_.module_.state_dict().items()}
 
 
 def assert_same(states, expected):
@@ -152,15 +152,17 @@ def test_accelerate_with_one_process_changes_nothing(quick, digits):
     assert_same(state(accelerated), state(quick().fit(*digits)))
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def reports(request, tmp_path_factory):
     """What two processes have to say that train together."""
     pytest.importorskip("accelerate")
+    if request.param == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
     folder = tmp_path_factory.mktemp("together")
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"),
-        *(str(Path(__file__).with_name("train_together.py")), str(folder)),
+        *(str(Path(__file__).with_name("train_together.py")), str(folder), request.param),
     ]
     on_loopback = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     run = subprocess.run(

@@ -450,8 +450,8 @@ def test_clone_and_pickle(make_net, rows):
     assert len(again.history) == 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_on_cuda(make_net, rows):
+@pytest.mark.gpu
+def test_cuda_is_seeded_and_put_back(make_net, rows):
     before = torch.cuda.get_rng_state()
     net = make_net(device="cuda").fit(*rows)
     assert torch.equal(before, torch.cuda.get_rng_state())

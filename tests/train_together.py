@@ -1,4 +1,4 @@
-"""What `test_distributed.py` has two processes do: ``python train_together.py FOLDER``."""
+"""What `test_distributed.py` has two processes do: ``torchrun train_together.py FOLDER DEVICE``."""
 
 import pickle
 import sys
@@ -52,7 +52,7 @@ def rows():
 
 
 def state(embedder):
-    return {name: value.numpy() for name, value in embedder.net_.module_.state_dict().items()}
+    return {name: value.cpu().numpy() for name, value in embedder.net_.module_.state_dict().items()}
 
 
 def complaint(action):
@@ -62,9 +62,9 @@ def complaint(action):
         return str(error)
 
 
-def main(folder):
+def main(folder, device):
     torch.set_num_threads(1)
-    accelerator = CPUAccelerator(cpu=True, device_placement=False)
+    accelerator = CPUAccelerator(cpu=device == "cpu", device_placement=False)
     rank = accelerator.process_index
     X, y = rows()
 
@@ -72,7 +72,7 @@ def main(folder):
         net = AcceleratedTripletNet(
             accelerator=accelerator, callbacks=list(callbacks), callbacks__print_log__sink=print
         )
-        return TripletEmbedder(net=net, **(SETTINGS | settings))
+        return TripletEmbedder(net=net, device=device, **(SETTINGS | settings))
 
     trained = embedder([("witness", Witness())]).fit(X, y)
     witness = dict(trained.net_.callbacks_)["witness"]
@@ -100,4 +100,4 @@ if __name__ == "__main__":
     # By the name under which whoever reads the pickles finds it.
     from train_together import main
 
-    main(sys.argv[1])
+    main(*sys.argv[1:])
