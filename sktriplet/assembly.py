@@ -24,8 +24,7 @@ from sktriplet.net import TripletNet
 MEMBER_WIDTH = 8
 # A column with more values than this, in some rows, counts as continuous.
 FEW_VALUES, SOME_ROWS = 10, 10_000
-# Tables with more columns than this, mostly words, gain nothing from waves, which are eight times as
-# many.
+# Tables with more columns than this, mostly words, gain nothing from waves, eight for each column.
 MOST_COLUMNS = 2_000
 
 # Parameters of the net, to the embedder's parameter that sets each.
@@ -64,7 +63,8 @@ def validate_template(net: TripletNet, owner: str) -> None:
     InvalidParameterError
         Naming both parameters.
     """
-    given = net.get_params(deep=False)
+    # None sets nothing: skorch's nets for accelerate have no device of their own.
+    given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
     defaults = TripletNet().get_params(deep=False)
     for theirs, ours in OWNED.items():
         if theirs in given and (theirs not in defaults or given[theirs] != defaults[theirs]):

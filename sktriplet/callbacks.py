@@ -17,9 +17,11 @@ from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.utils import noop
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import Subset
 
 from sktriplet.data import labels_of, rows_of
+from sktriplet.distributed import unwrapped
 from sktriplet.exceptions import MemorizationWarning
 
 try:
@@ -245,7 +247,7 @@ def stopped_early(
     is_other = ~np.isin(labels[training], labels[queries])
     references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
     score = HeldOutPrecision(_part(dataset, queries), _part(dataset, references))
-    stop = EarlyStopping(
+    stop = StopEarly(
         monitor="validation_score",
         lower_is_better=False,
         patience=patience,
@@ -256,6 +258,19 @@ def stopped_early(
     )
     with _attached(net, first=score, last=stop):
         yield _part(dataset, training)
+
+
+class StopEarly(EarlyStopping):
+    """skorch's, which puts the best weights back even where their network was wrapped by then.
+
+    accelerate's wrapper is around it in training, and off before callbacks hear of the end.
+    """
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Put the best weights back."""
+        if self.best_model_weights_ is not None and net.module_ is unwrapped(net.module_):
+            consume_prefix_in_state_dict_if_present(self.best_model_weights_, "module.")
+        super().on_train_end(net, **kwargs)
 
 
 def _part(dataset: Any, rows: NDArray[np.int64]) -> Subset:

@@ -9,6 +9,8 @@ import torch
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from sktriplet.distributed import place_of, unwrapped
+
 
 class ResumableCheckpoint(Callback):
     """Write down every epoch, and begin where the file says that a training was cut off.
@@ -38,15 +40,21 @@ class ResumableCheckpoint(Callback):
         if not os.path.exists(self.path):
             return
         saved = torch.load(self.path, map_location=net.device, weights_only=True)
-        net.module_.load_state_dict(saved["module"])
+        unwrapped(net.module_).load_state_dict(saved["module"])
         net.optimizer_.load_state_dict(saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write to a new file, and put it in the place of the old one."""
+        """Write to a new file, and put it in the place of the old one.
+
+        Of several processes that train together, the first one does.
+        """
+        rank, _ = place_of(net.module_)
+        if rank > 0:
+            return
         new = f"{os.fspath(self.path)}.new"
         state = {
-            "module": net.module_.state_dict(),
+            "module": unwrapped(net.module_).state_dict(),
             "optimizer": net.optimizer_.state_dict(),
             "history": json.dumps(list(net.history), default=methodcaller("item")),
         }

@@ -17,6 +17,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from sktriplet.callbacks import CosineAnnealing
 from sktriplet.criterion import TripletLoss
 from sktriplet.data import ArrayDataset, BatchLoader, as_tensor, labels_of
+from sktriplet.distributed import check_agreement, place_of, share_buffers, unwrapped
 from sktriplet.exceptions import CollapseWarning, DivergenceError
 from sktriplet.sampling import BalancedBatchSampler
 
@@ -141,21 +142,29 @@ class TripletNet(NeuralNet):
         """Iterate over balanced batches in training, over consecutive rows otherwise."""
         if not training:
             return super().get_iterator(dataset, training=False)
-        if self.iterator_train is BatchLoader:
-            sampler = BalancedBatchSampler(
-                labels_of(dataset),
-                self.batch_size,
-                self.samples_per_class,
-                min_batches=self.min_batches,
-                random_state=self.random_state,
-            )
-            sampler.epoch = len(self.history)
-            iterator = BatchLoader(dataset, self.batch_size, sampler)
-        else:
-            iterator = super().get_iterator(dataset, training=True)
-        with suppress(TypeError):  # of iterable data sets, which do not know
-            self.batches_per_epoch_ = len(iterator)
-        return iterator
+        if self.iterator_train is not BatchLoader:
+            return super().get_iterator(dataset, training=True)
+        labels = labels_of(dataset)
+        check_agreement(self.module_, random_state=self.random_state, y=labels)
+        rank, num_replicas = place_of(self.module_)
+        sampler = BalancedBatchSampler(
+            labels,
+            self.batch_size,
+            self.samples_per_class,
+            min_batches=self.min_batches,
+            random_state=self.random_state,
+            num_replicas=num_replicas,
+            rank=rank,
+        )
+        sampler.epoch = len(self.history)
+        return BatchLoader(dataset, self.batch_size, sampler)
+
+    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+        """Note how many batches there are, since the learning rate goes by it."""
+        if training:
+            with suppress(TypeError):  # of iterable data sets, which do not know
+                self.batches_per_epoch_ = len(iterator)
+        super().run_single_epoch(iterator, training, *args, **kwargs)
 
     def torch_compile(self, module: Any, name: str) -> Any:
         """Compile the module if ``compile=True``, but never the criterion.
@@ -226,12 +235,13 @@ class TripletNet(NeuralNet):
         super().on_epoch_begin(net, **kwargs)
         self._statistics: list[dict[str, torch.Tensor]] = []
         if self.random_state is not None:
-            entropy = np.random.SeedSequence([self.random_state, epoch])
+            rank, _ = place_of(self.module_)
+            entropy = np.random.SeedSequence([self.random_state, epoch, rank])
             seed_generators(int(entropy.generate_state(1)[0]), self.device)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Let the criterion judge the whole embedding, or each member's part of it for itself."""
-        n_members = getattr(self.module_, "n_members", 1)
+        n_members = getattr(unwrapped(self.module_), "n_members", 1)
         # So scaled, distances in the whole are the root mean square of those in its parts.
         parts = (
             [y_pred] if n_members == 1 else (y_pred * n_members**0.5).tensor_split(n_members, dim=1)
@@ -239,7 +249,7 @@ class TripletNet(NeuralNet):
         losses, self._seen = [], []
         for part in parts:
             losses.append(super().get_loss(part, y_true, X, training))
-            self._seen.append(getattr(self.criterion_, "statistics", {}))
+            self._seen.append(getattr(unwrapped(self.criterion_), "statistics", {}))
         return torch.stack(losses).mean()
 
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
@@ -277,7 +287,8 @@ class TripletNet(NeuralNet):
             return
         names = list(statistics[0])
         values = torch.stack([seen[name].float() for seen in statistics for name in names])
-        by_batch = values.view(-1, getattr(self.module_, "n_members", 1), len(names))
+        n_members = getattr(unwrapped(self.module_), "n_members", 1)
+        by_batch = values.view(-1, n_members, len(names))
         if "spread" in names:
             # Miners pass over what is not finite, so that a loss need not show it.
             spread = by_batch[-1, :, names.index("spread")].sum().item()
@@ -292,6 +303,7 @@ class TripletNet(NeuralNet):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Warn if the embeddings have drawn together into one point."""
         super().on_train_end(net, **kwargs)
+        share_buffers(self.module_)
         self.module_.eval()
         watched = [epoch for epoch in self.history if "spread" in epoch]
         if not watched:

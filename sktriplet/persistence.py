@@ -32,14 +32,20 @@ class ArrayStateEstimator(BaseEstimator):
     """An estimator whose ``net_`` is pickled as arrays.
 
     It has the parameters of :class:`~sktriplet.TripletEmbedder`, and keeps those of the last fit
-    in ``_fit_parameters``: others may have been set since.
+    in ``_fit_parameters``: others may have been set since. Of the template in ``net`` the present
+    one is taken, so that ``net=None`` leaves behind what cannot be pickled.
     """
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if NET not in state:
             return state
-        return state | {NET: net_state(state[NET]), VERSION: sktriplet.__version__}
+        parameters = {name: value for name, value in state[PARAMETERS].items() if name != "net"}
+        return state | {
+            NET: net_state(state[NET]),
+            PARAMETERS: parameters,
+            VERSION: sktriplet.__version__,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if NET in state:
@@ -57,7 +63,8 @@ class ArrayStateEstimator(BaseEstimator):
                 stacklevel=2,
             )
         try:
-            return restored_net(type(self)(**state[PARAMETERS]), state)
+            parameters = state[PARAMETERS] | {"net": state["net"]}
+            return restored_net(type(self)(**parameters), state)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"This {type(self).__name__}, saved by sktriplet {version}, cannot be loaded: the "
@@ -77,12 +84,13 @@ def net_state(net: TripletNet) -> dict[str, Any]:
     -------
     dict
         ``weights`` of the module, ``optimizer`` with its momenta, so that training can go on,
-        ``history`` as JSON, ``seed``, and the ``digest`` of all arrays.
+        and ``optimizer_name``, ``history`` as JSON, ``seed``, and the ``digest`` of all arrays.
     """
     state = {
         # Not net.module_, which may be this module compiled, or shared among processes.
         "weights": _as_arrays(dict(net.module.state_dict())),
         "optimizer": _as_arrays(net.optimizer_.state_dict()),
+        "optimizer_name": type(net.optimizer_).__name__,
         "history": json.dumps(list(net.history), default=methodcaller("item")),
         "seed": net.random_state,
     }
@@ -125,7 +133,8 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
         network = build_network(embedder, some_row, shape, attributes["_moments"], seed=seed)
         network.load_state_dict(_as_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
-    net.optimizer_.load_state_dict(_as_tensors(state["optimizer"]))
+    if type(net.optimizer_).__name__ == state["optimizer_name"]:
+        net.optimizer_.load_state_dict(_as_tensors(state["optimizer"]))
     net.history_ = History(json.loads(state["history"]))
     net.module.eval()
     return net

@@ -43,6 +43,11 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         Epoch e is drawn from ``SeedSequence([random_state, e])``: a resumed run goes on
         as the uninterrupted one would. None takes fresh entropy.
 
+    num_replicas, rank : int, default=1, 0
+        How many processes train together, and which of them this is, as in
+        :class:`torch.utils.data.DistributedSampler`. They share the batches of an epoch, given
+        the same labels and the same `random_state`; min_batches is of each.
+
     Attributes
     ----------
     epoch : int
@@ -51,8 +56,8 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     Raises
     ------
     ValueError
-        If there are fewer than two classes, no class has two rows, or a number is not an
-        integer or too small.
+        If there are fewer than two classes, no class has two rows, a number is not an integer
+        or too small, or there is no such rank.
 
     References
     ----------
@@ -81,8 +86,17 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         *,
         min_batches: int = 1,
         random_state: int | None = None,
+        num_replicas: int = 1,
+        rank: int = 0,
     ):
+        if not 0 <= rank < num_replicas:
+            raise ValueError(
+                "rank must be at least 0 and less than num_replicas. "
+                f"Got rank={rank} and num_replicas={num_replicas}."
+            )
         self.epoch = 0
+        self.num_replicas = num_replicas
+        self.rank = rank
         if random_state is None:
             random_state = int(np.random.SeedSequence().generate_state(1)[0])
         _check_integer("batch_size", batch_size, 3)
@@ -100,7 +114,8 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         self._rows_per_class = np.minimum(sizes, samples_per_class)
 
         rows_per_batch = self._rows_per_class.mean() * self._classes_per_batch
-        self._n_batches = max(int(np.ceil(sizes.sum() / rows_per_batch)), min_batches)
+        n_batches = int(np.ceil(sizes.sum() / rows_per_batch / num_replicas))
+        self._n_batches = max(n_batches, min_batches)
 
     def __len__(self) -> int:
         return self._n_batches
@@ -108,7 +123,8 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch]))
         self.epoch += 1
-        classes = _deal(len(self._members), self._classes_per_batch, self._n_batches, rng)
+        n_batches = self._n_batches * self.num_replicas
+        classes = _deal(len(self._members), self._classes_per_batch, n_batches, rng)
         visits = np.bincount(classes.ravel(), minlength=len(self._members))
         hands = [
             iter(rows[_deal(len(rows), rows_per_visit, n_visits, rng)])
@@ -116,8 +132,10 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
                 self._members, self._rows_per_class, visits, strict=True
             )
         ]
-        for batch_classes in classes:
-            yield np.concatenate([next(hands[c]) for c in batch_classes])
+        for number, batch_classes in enumerate(classes):
+            rows = [next(hands[c]) for c in batch_classes]
+            if number % self.num_replicas == self.rank:
+                yield np.concatenate(rows)
 
 
 def _check_integer(name: str, given: Any, least: int) -> None:

@@ -6,6 +6,11 @@ from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 from sktriplet import TripletEmbedder
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Networks this small train fastest on one thread."""

@@ -20,8 +20,9 @@ ALLOWED = {
     "assembly": {"augmentation", "data", "exceptions", "members", "modules", "net"},
     "constraints": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
     "validation": {"exceptions"},
-    "callbacks": {"data", "exceptions"},
-    "net": {"callbacks", "criterion", "data", "exceptions", "sampling"},
+    "callbacks": {"data", "distributed", "exceptions"},
+    "net": {"callbacks", "criterion", "data", "distributed", "exceptions", "sampling"},
+    "distributed": set(),
     "criterion": {"distances", "losses", "mining", "nca"},
     "distances": set(),
     "mining": set(),
@@ -36,7 +37,7 @@ ALLOWED = {
     "metrics": {"search"},
     "search": set(),
     "display": set(),
-    "checkpoint": set(),
+    "checkpoint": {"distributed"},
     "exceptions": set(),
 }
 MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]

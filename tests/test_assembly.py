@@ -247,6 +247,11 @@ class TestTemplate:
         with pytest.raises(InvalidParameterError, match=f"'net'.*{theirs}=.*pass {ours}="):
             embedder.fit(*blobs)
 
+    def test_none_sets_nothing(self, quick, blobs):
+        """skorch's mixin for accelerate has it for the device."""
+        net = quick(net=TripletNet(device=None), device="cpu").fit(*blobs).net_
+        assert net.device == "cpu"
+
     def test_a_criterion_must_be_a_class(self, quick, blobs):
         with pytest.raises(InvalidParameterError, match="already made"):
             quick(net=TripletNet(criterion=TripletLoss(0.5))).fit(*blobs)

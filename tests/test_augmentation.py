@@ -165,7 +165,7 @@ def test_not_images(augment):
         augment(torch.ones(5, 64))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.gpu
 @every_augmentation
 def test_devices_draw_alike(augment):
     images = numbered((30, 3, 12, 12))

@@ -14,8 +14,8 @@ from sktriplet import TripletEmbedder
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "api.rst"
 INTERNAL = {
-    *("assembly", "callbacks", "constraints", "folders", "holdout", "persistence", "search"),
-    "validation",
+    *("assembly", "callbacks", "constraints", "distributed", "folders", "holdout"),
+    *("persistence", "search", "validation"),
 }
 MODULES = {path.stem for path in Path(sktriplet.__path__[0]).glob("*.py")} - {"__init__"}
 

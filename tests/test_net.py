@@ -193,6 +193,20 @@ def test_the_schedule_can_be_switched_off(make_net, rows):
     assert net.optimizer_.param_groups[0]["lr"] == net.lr
 
 
+def test_the_schedule_goes_by_the_batches_that_come(make_net, rows):
+    """Of an iterator that was prepared for many processes, say, and is shorter by then."""
+
+    class Half(TripletNet):
+        def get_iterator(self, dataset, training=False):
+            return list(super().get_iterator(dataset, training))[::2]
+
+    net = make_net(max_epochs=2)
+    half = Half(**net.get_params(deep=False)).fit(*rows)
+    assert half.history[:, "train_batch_count"] == [2, 2]
+    assert half.batches_per_epoch_ == 2
+    assert half.history[:, "lr"] == net.fit(*rows).history[:, "lr"]
+
+
 def test_embed_is_the_forward_pass_in_evaluation_mode(make_net, rows):
     net = make_net().fit(*rows)
     net.module_.train()
@@ -436,8 +450,8 @@ def test_clone_and_pickle(make_net, rows):
     assert len(again.history) == 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_on_cuda(make_net, rows):
+@pytest.mark.gpu
+def test_cuda_is_seeded_and_put_back(make_net, rows):
     before = torch.cuda.get_rng_state()
     net = make_net(device="cuda").fit(*rows)
     assert torch.equal(before, torch.cuda.get_rng_state())

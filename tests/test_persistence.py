@@ -166,6 +166,17 @@ def test_parameters_set_after_fit(again, quick, blobs):
     assert loaded.fit(X, y).transform(X).shape == (len(X), 3)
 
 
+def test_a_template_left_behind(quick, blobs):
+    X, y = blobs
+    net = TripletNet(optimizer=torch.optim.SGD, callbacks__print_log__sink=lambda line: None)
+    embedder = quick(net=net, warm_start=True).fit(X, y)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(embedder)
+    loaded = by_pickle(embedder.set_params(net=None))
+    assert_array_equal(loaded.transform(X), embedder.transform(X))
+    assert loaded.fit(X, y).n_iter_ == 4
+
+
 def test_a_module_that_is_an_instance(quick, blobs):
     X, y = blobs
     embedder = quick(module=TwoLayers((5,), 4), n_components=4).fit(X, y)

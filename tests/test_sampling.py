@@ -70,6 +70,35 @@ def test_epoch_length():
     assert len(list(BalancedBatchSampler(labels, 100, 10, min_batches=25))) == 25
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_processes_share_an_epoch(n):
+    """Dealt out in turn, the batches are those that one process would have alone."""
+    labels = np.repeat(np.arange(10), 12)
+    settings = {"batch_size": 20, "samples_per_class": 4, "random_state": 0}
+    alone = list(BalancedBatchSampler(labels, **settings))
+    shares = [
+        list(BalancedBatchSampler(labels, **settings, num_replicas=n, rank=r)) for r in range(n)
+    ]
+    assert [len(share) for share in shares] == [6 // n] * n
+    for number, batch in enumerate(alone):
+        assert batch.tolist() == shares[number % n][number // n].tolist()
+
+
+def test_shares_are_equal_and_long_enough():
+    labels = np.repeat(np.arange(10), 12)
+    for rank in range(4):
+        settings = {"batch_size": 20, "samples_per_class": 4, "num_replicas": 4, "rank": rank}
+        for min_batches, expected in ((1, 2), (5, 5)):  # 6 batches do not go into 4
+            sampler = BalancedBatchSampler(labels, **settings, min_batches=min_batches)
+            assert len(sampler) == len(list(sampler)) == expected
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_a_rank_that_is_not_there(rank):
+    with pytest.raises(ValueError, match=f"rank must be .* Got rank={rank} and num_replicas=2"):
+        BalancedBatchSampler([0, 0, 1], num_replicas=2, rank=rank)
+
+
 def test_an_epoch_depends_on_seed_and_number_alone():
     labels = np.repeat(np.arange(5), 20)
 
