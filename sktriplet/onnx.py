@@ -163,7 +163,8 @@ def _convert(scope: Any, operator: Any, container: ModelComponentContainer) -> N
 
 def _exported_network(embedder: TripletEmbedder, rows: list[NDArray], opset: int) -> ModelProto:
     network = _Transform(embedder).cpu().eval()
-    any_number = {0: torch.export.Dim("n_rows")}
+    # Without a bound, torch 2.7 says of X[:, 0] that it differs for one number, the largest of all.
+    any_number = {0: torch.export.Dim("n_rows", max=2**31 - 1)}
     with _silence():
         try:
             # Left to itself, torch.onnx.export settles for those numbers of rows for which a
