@@ -9,6 +9,7 @@ import pytest
 import sktriplet
 
 ALLOWED = {
+    "onnx": {"embedder"},
     "verification": {"constraints", "embedder", "holdout", "validation"},
     "identification": {"constraints", "embedder", "holdout", "validation"},
     "holdout": set(),

@@ -1,0 +1,262 @@
+import copy
+import importlib
+import logging
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import make_column_transformer
+from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+from sktriplet import TripletEmbedder
+from sktriplet.net import TripletNet
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+skl2onnx = pytest.importorskip("skl2onnx")
+pytest.importorskip("onnxscript")
+
+from sktriplet.onnx import to_onnx  # noqa: E402  (after the packages that it needs)
+
+
+def run(model, X):
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, X if isinstance(X, dict) else {"X": X})
+
+
+def assert_same_embeddings(model, transformer, X):
+    """For any number of rows, and with nothing in the model that is not ONNX's own."""
+    assert len(X) >= 500
+    for n_rows in (1, 2, 500):
+        (embeddings,) = run(model, X[:n_rows])
+        assert embeddings.dtype == np.float32
+        assert_allclose(embeddings, transformer.transform(X[:n_rows]), rtol=0, atol=1e-5)
+    assert not model.functions
+    assert {opset.domain for opset in model.opset_import} <= {"", "ai.onnx.ml"}
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    """600 of 8 x 8 pixels in 3 channels, as bytes."""
+    grey = (digits[0].reshape(-1, 8, 8, 1) * 15).astype(np.uint8)
+    return np.concatenate([grey, grey // 2, 255 - grey], axis=3), digits[1]
+
+
+class Linear(nn.Module):
+    def __init__(self, input_shape, n_components):
+        super().__init__()
+        self.head = nn.Linear(input_shape[0], n_components)
+
+    def forward(self, X):
+        return self.head(X)
+
+
+class Resized(Linear):
+    """A node of ONNX's Resize leaves out an optional input; the output is in double precision."""
+
+    def forward(self, X):
+        larger = nn.functional.interpolate(X[:, None], scale_factor=2.0)
+        return self.head(larger[:, 0, ::2]).double()
+
+
+class Recurrent(nn.Module):
+    """A node of ONNX's LSTM leaves out an optional input."""
+
+    def __init__(self, input_shape, n_components):
+        super().__init__()
+        self.layer = nn.LSTM(8, n_components, batch_first=True)
+
+    def forward(self, X):
+        return self.layer(X.view(len(X), -1, 8))[0][:, -1]
+
+
+class Conditional(Linear):
+    """A node of ONNX's If has subgraphs, which take the weights from around them."""
+
+    def forward(self, X):
+        return torch.cond(X.sum() > 0, self.head, lambda X: -self.head(X), (X,))
+
+
+class CountsRows(Linear):
+    def forward(self, X):
+        return self.head(X) if len(X) < 1000 else -self.head(X)
+
+
+class TestModels:
+    def test_pipeline_of_the_default_network(self, quick, digits):
+        X, y = digits[0], np.array([f"a {digit}" for digit in digits[1]])
+        pipeline = make_pipeline(StandardScaler(), quick(), KNeighborsClassifier())
+        pipeline.fit(X[:300], y[:300])
+        model = to_onnx(pipeline, X[:1], options={"zipmap": False})
+        for rows in (X[300:301], X[300:302], X[300:], X):
+            labels, probabilities = run(model, rows)
+            assert_array_equal(labels, pipeline.predict(rows))
+            assert_allclose(probabilities, pipeline.predict_proba(rows), atol=1e-6)
+
+    def test_two_embedders_in_a_pipeline(self, quick, digits):
+        X, y = digits
+        one = quick(n_components=4, hidden_layer_sizes=(), normalize=False, standardize=False)
+        union = make_union(one, quick(n_components=3, module=Resized)).fit(X, y)
+        assert_same_embeddings(to_onnx(union, X[:1]), union, X)
+
+    def test_images_in_bytes_and_bfloat16(self, quick, images):
+        X, y = images[0][..., 0], images[1]
+        settings = {"precision": "bfloat16", "augment": "flip"}
+        embedder = quick(n_components=4, max_epochs=1, **settings).fit(X, y)
+        embedder.net_.module_.train()
+        in_full = copy.deepcopy(embedder)
+        in_full.net_.module_.precision = "float32"
+        assert_same_embeddings(to_onnx(embedder, X[:1]), in_full, X)
+
+    def test_nothing_changes_and_nothing_is_said(self, quick, blobs, capfd, monkeypatch):
+        X, y = blobs
+        embedder = quick(module=Linear, n_components=2, precision="bfloat16").fit(X, y)
+        network = embedder.net_.module_.train()
+
+        def state():
+            return (
+                list(warnings.filters),
+                [logging.getLogger(name).level for name in (None, "torch", "onnxscript")],
+                torch.random.get_rng_state().tolist(),
+                np.random.get_state()[1].tolist(),
+                (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()),
+                (network.training, network.body.head.training, network.precision),
+                {name: tensor.tolist() for name, tensor in network.state_dict().items()},
+            )
+
+        said, before = [], state()
+        monkeypatch.setattr(logging.Logger, "handle", lambda self, record: said.append(record))
+        to_onnx(embedder, X)
+        assert state() == before
+        assert [record for record in said if record.levelno >= logging.WARNING] == []
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"n_members": 4, "n_components": 34},
+            {"n_members": 1, "normalize": False, "standardize": False},
+            {"module": Recurrent},
+            {"module": Conditional},
+            {"module": Linear((64,), 32)},
+            {"input_shape": (1, 8, 8), "normalize": False},
+        ],
+    )
+    def test_tables(self, quick, digits, parameters):
+        X, y = digits
+        embedder = quick(**parameters).fit(X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("shape", "dtype"),
+        [((8, 8), np.float64), ((3, 8, 8), np.int64), ((8, 8, 3), np.float32)],
+    )
+    def test_images(self, quick, images, shape, dtype):
+        X, y = images[0].astype(dtype), images[1]
+        X = {(8, 8): X[..., 0], (3, 8, 8): X.transpose(0, 3, 1, 2), (8, 8, 3): X}[shape]
+        embedder = quick(n_components=4, max_epochs=1).fit(X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+    def test_compiled_network(self, quick, digits):
+        X, y = digits
+        net = TripletNet(compile=True, compile__backend="eager")
+        embedder = quick(net=net).fit(X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
+
+    @pytest.mark.slow
+    def test_search_over_a_pipeline(self, quick, digits):
+        X, y = digits
+        pipeline = make_pipeline(SimpleImputer(), quick(), KNeighborsClassifier(1))
+        search = GridSearchCV(pipeline, {"tripletembedder__margin": [0.2, 0.5]}, cv=2)
+        search.fit(X[:300], y[:300])
+        assert_array_equal(run(to_onnx(search, X[:1]), X)[0], search.predict(X))
+
+    @pytest.mark.slow
+    def test_columns_of_a_data_frame(self, quick, wine):
+        X = pd.DataFrame(wine[0][:, :4], columns=list("abcd")).assign(e=np.arange(178) % 3)
+        columns = make_column_transformer((OneHotEncoder(), ["e"]), (StandardScaler(), list("abc")))
+        for estimator in (quick(), make_pipeline(columns, quick())):
+            estimator.fit(X, wine[1])
+            feed = {name: X[[name]].to_numpy() for name in X}
+            (embeddings,) = run(to_onnx(estimator, X[:1]), feed)
+            assert_allclose(embeddings, estimator.transform(X), atol=1e-5)
+
+    @pytest.mark.slow
+    def test_skl2onnx_itself(self, quick, blobs):
+        """Its further options are at hand, and an input of unknown width is taken."""
+        X, y = blobs
+        embedder = quick(module=Linear).fit(X, y)
+        width_unknown = [("X", skl2onnx.common.data_types.FloatTensorType([None, None]))]
+        model = skl2onnx.to_onnx(embedder, initial_types=width_unknown, target_opset=19)
+        assert {opset.domain: opset.version for opset in model.opset_import}[""] == 19
+        X = X.astype(np.float32)
+        assert_allclose(run(model, X)[0], embedder.transform(X), atol=1e-5)
+        with pytest.raises(RuntimeError, match="opset 10 is too low"):
+            to_onnx(embedder, X, target_opset=10)
+
+
+class TestErrors:
+    def test_not_fitted(self, quick, blobs):
+        with pytest.raises(NotFittedError, match="TripletEmbedder"):
+            to_onnx(quick(), blobs[0])
+        with pytest.raises(NotFittedError, match="Pipeline"):
+            to_onnx(make_pipeline(StandardScaler(), quick()), blobs[0])
+        with pytest.raises(NotFittedError, match="TripletEmbedder"):
+            skl2onnx.to_onnx(quick(), blobs[0])
+
+    def test_other_rows_than_in_fit(self, quick, blobs):
+        embedder = quick().fit(*blobs)
+        with pytest.raises(ValueError, match=r"X has 4 features.*expecting 5 features"):
+            to_onnx(embedder, blobs[0][:, :4])
+        with pytest.raises(ValueError, match="Expected 2D array"):
+            to_onnx(embedder, blobs[0][0])
+
+    def test_other_images_than_in_fit(self, quick, images):
+        X, y = images
+        embedder = quick(max_epochs=1).fit(X[:50], y[:50])
+        with pytest.raises(ValueError, match=r"expecting images of shape \(3, 8, 8\)"):
+            to_onnx(embedder, X[:, :7])
+
+    def test_columns_in_another_order(self, quick, blobs):
+        X = pd.DataFrame(blobs[0], columns=list("abcde"))
+        pipeline = make_pipeline(StandardScaler(), quick()).fit(X, blobs[1])
+        with pytest.raises(ValueError, match="same order as they were in fit"):
+            to_onnx(pipeline, X[list("edcba")])
+
+    def test_module_that_no_graph_can_stand_for(self, quick, blobs):
+        embedder = quick(module=CountsRows).fit(*blobs)
+        message = "TripletEmbedder cannot be exported to ONNX: torch gave up on its module, CountsR"
+        with pytest.raises(ValueError, match=message) as caught:
+            to_onnx(embedder, blobs[0])
+        assert "n_rows" in str(caught.value.__cause__)
+
+    def test_subclass(self, blobs):
+        """Its transform may do something else."""
+
+        class Other(TripletEmbedder):
+            pass
+
+        with pytest.raises(RuntimeError, match="Other"):
+            to_onnx(Other(n_members=1, max_epochs=1).fit(*blobs), blobs[0])
+
+    @pytest.mark.parametrize("package", ["onnx", "onnxscript", "skl2onnx"])
+    def test_packages_that_are_not_there(self, monkeypatch, package):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(sys.modules, "sktriplet.onnx")
+        with pytest.raises(ImportError, match=r"pip install sktriplet\[onnx\]"):
+            importlib.import_module("sktriplet.onnx")
