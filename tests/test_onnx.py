@@ -11,11 +11,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
-from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from torch import nn
 
 from sktriplet import TripletEmbedder
@@ -181,7 +180,7 @@ class TestModels:
     @pytest.mark.slow
     def test_search_over_a_pipeline(self, quick, digits):
         X, y = digits
-        pipeline = make_pipeline(SimpleImputer(), quick(), KNeighborsClassifier(1))
+        pipeline = make_pipeline(MinMaxScaler(), quick(), KNeighborsClassifier(1))
         search = GridSearchCV(pipeline, {"tripletembedder__margin": [0.2, 0.5]}, cv=2)
         search.fit(X[:300], y[:300])
         assert_array_equal(run(to_onnx(search, X[:1]), X)[0], search.predict(X))
