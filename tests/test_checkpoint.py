@@ -52,7 +52,7 @@ print(sorted(n_epochs))
 """
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_runs_killed_at_random_moments(n_kills, tmp_path):
     if not hasattr(os, "fork"):
         pytest.skip("forks")

@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_fit_is_sane_or_refused(seed):
     check(seed)
 
 
 def test_most_cases_are_no_refusals():
-    assert np.mean([check(seed) for seed in range(15)]) < 0.5
+    assert np.mean([check(seed) for seed in range(8)]) < 0.5
 
 
 def test_a_wrong_transform_is_noticed(monkeypatch):
