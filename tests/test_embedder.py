@@ -1,12 +1,16 @@
 import copy
+import hashlib
 import pickle
+import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 import torch
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_circles
@@ -169,6 +173,29 @@ class TestDeterminism:
             torch.set_num_threads(1)
         assert torch.equal(weights(alone), weights(together))
         assert_array_equal(alone.transform(X), embedded)
+
+    def test_many_threads_fit_at_once(self, quick, wine):
+        """As under joblib's threading backend, where torch's generator is shared."""
+        fits = [delayed(quick(random_state=seed, max_epochs=4).fit)(*wine) for seed in range(4)]
+        alone = [function(*arguments) for function, arguments, _ in fits]
+        expected = [weights(embedder) for embedder in alone]
+        together = Parallel(n_jobs=4, backend="threading")(fits)
+        assert all(map(torch.equal, map(weights, together), expected))
+
+    def test_a_fresh_process_gives_the_same_bits(self, quick, wine):
+        code = """
+            import hashlib
+            from sklearn.datasets import load_wine
+            from sktriplet import TripletEmbedder
+            X, y = load_wine(return_X_y=True)
+            embedder = TripletEmbedder(32, max_epochs=2, mining="random", random_state=0)
+            print(hashlib.sha256(embedder.fit(X, y).transform(X)).hexdigest())
+        """
+        run = [sys.executable, "-c", textwrap.dedent(code)]
+        printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+        embedder = TripletEmbedder(32, max_epochs=2, mining="random", random_state=0).fit(*wine)
+        embedded = np.ascontiguousarray(embedder.transform(wine[0]))
+        assert printed.strip() == hashlib.sha256(embedded).hexdigest()
 
     def test_another_seed_gives_others(self, quick, blobs):
         first, second, third = (quick(random_state=seed).fit(*blobs) for seed in (0, 1, None))

@@ -57,7 +57,7 @@ class TestTheSameAsDense:
             {"net": TripletNet(train_split=ValidSplit(3))},
             {"augment": torch.sin},
         ],
-        ids=str,
+        ids=lambda parameters: "-".join(parameters),
     )
     def test_fit(self, quick, parameters):
         dense = quick(**parameters).fit(X, y)
