@@ -106,8 +106,10 @@ def merged_moments(
             images = ChannelsFirst(input_shape)(as_tensor(some))
             some = images.movedim(1, -1).reshape(-1, input_shape[0]).numpy()
         elif issparse(some):
-            # scikit-learn sums sparse rows in their own precision, dense ones in double.
-            some = some.astype(np.float64)
+            # scikit-learn sums sparse rows in their own precision, dense ones in double, and older
+            # ones know short indices only.
+            indices, starts = some.indices.astype(np.int32), some.indptr.astype(np.int32)
+            some = csr_array((some.data.astype(np.float64), indices, starts), shape=some.shape)
         moments.partial_fit(some)
     return moments
 
