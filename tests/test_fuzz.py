@@ -12,7 +12,7 @@ def test_any_fit_is_sane_or_refused(seed):
 
 
 def test_most_cases_are_no_refusals():
-    assert np.mean([check(seed) for seed in range(8)]) < 0.5
+    assert np.mean([check(seed) for seed in range(8)]) < 0.8
 
 
 def test_a_wrong_transform_is_noticed(monkeypatch):
