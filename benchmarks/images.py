@@ -603,18 +603,23 @@ def tuning_table() -> str:
 
 
 def new_tuning_table() -> str:
-    """Return the retrieval scores that the recipes for new classes were chosen by."""
+    """Return means of the retrieval scores by which recipes for new classes are chosen."""
     scores: dict[str, list[float]] = {}
     for row in results():
         if row["task"] == "tune new":
             settings = ", ".join(
                 f"{name} {value}" for name, value in row["settings"].items() if value is not None
             )
-            epochs = f"{row['epochs']} epochs, " if row["epochs"] else ""
+            epochs = f"epochs {row['epochs']}, " if row["epochs"] else ""
             scores.setdefault(f"{row['method']} | {epochs}{settings}", []).append(row["map_at_r"])
     lines = ["| | settings | MAP@R |", "| --- | --- | --: |"]
     return "\n".join(
-        lines + [f"| {what} | {statistics.mean(found):.4f} |" for what, found in scores.items()]
+        lines
+        + [
+            f"| {what} | {statistics.mean(found):.4f} |"
+            for what, found in scores.items()
+            if len(found) == len(TUNING_SPLITS)
+        ]
     )
 
 
