@@ -97,6 +97,7 @@ def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
     if app.env.doc2path(docname).suffix != ".md":
         return
     text = EXAMPLE.sub(r"](auto_examples/\1.rst)", source[0])
+    text = text.replace("](../README.md#", "](index.md#")  # which includes what is linked to
 
     def picture(match: re.Match) -> str:
         name, number, words = match.groups()

@@ -18,6 +18,11 @@ from sktriplet.exceptions import InvalidParameterError
 
 # How many channels an image has where nobody says: grey, colour, colour and opacity.
 CHANNELS = (1, 3, 4)
+# What helps, by words of the errors that NumPy and scikit-learn raise.
+HINTS = {
+    "could not convert string": ". Encode text first, with OneHotEncoder in a ColumnTransformer.",
+    "inhomogeneous": " Images must be of one shape: load_image_folder makes them so.",
+}
 
 
 def validate_training_data(
@@ -144,7 +149,10 @@ def _named(name: str) -> Iterator[None]:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         if message.startswith("Input contains"):  # scikit-learn says "Input X" where it is X
             raise kind(f"y: {message}. A label must not be missing.") from error
-        raise kind(f"{name} must hold finite numbers, in rows of one length. {message}") from error
+        hint = next((HINTS[words] for words in HINTS if words in message), "")
+        raise kind(
+            f"{name} must hold finite numbers, in rows of one length. {message}{hint}"
+        ) from error
 
 
 def _require_no_dates(X: Any) -> None:
