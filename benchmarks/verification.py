@@ -10,6 +10,9 @@ whose cost grows with the square of the rows, learns from 2,000 of them.
 
     python benchmarks/verification.py             # 10 splits: the published figures
     python benchmarks/verification.py --splits 1
+
+Each split is written down when it ends, so that the whole may be stopped and started again. What
+was measured with other defaults is measured anew.
 """
 
 import argparse
@@ -92,7 +95,7 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
     }
     search = GridSearchCV(
         TripletEmbedder(random_state=split),
-        {"hidden_layer_sizes": [(128, 64), ()]},
+        {"hidden_layer_sizes": [TripletEmbedder().hidden_layer_sizes, ()]},
         scoring=mean_average_precision_at_r_scorer,
         cv=GroupKFold(3),
     ).fit(X_train, y_train, groups=y_train)
@@ -135,15 +138,22 @@ def main() -> None:
     versions = {
         module.__name__: module.__version__ for module in (np, sklearn, skorch, torch, sktriplet)
     }
+    defaults = {name: repr(value) for name, value in TripletEmbedder().get_params().items()}
     results = []
-    for split in range(arguments.splits):
+    if RESULTS.exists():
+        rows = map(json.loads, RESULTS.read_text().splitlines())
+        results = [row for row in rows if row.get("defaults") == defaults]
+    for split in range(len(results), arguments.splits):
         result = measure(X, y, split)
-        results.append(result | {"versions": versions})
+        results.append(result | {"defaults": defaults, "versions": versions})
+        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in results))
         rates = "  ".join(f"{k} {v:.4f}" for k, v in result["equal_error_rate"].items())
         print(f"split {split}: equal error rate {rates}", flush=True)
         for name, rate_at in result["false_positive_rate"].items():
             accepted = "  ".join(f"{k}: {v:.4f}" for k, v in rate_at.items())
             print(f"  accepted by {name:15} at {accepted}", flush=True)
+    # As it is read back, where numbers that are names have become text.
+    results = [json.loads(json.dumps(result)) for result in results]
     errors = [result["equal_error_rate"] for result in results]
     for ours in OURS:
         for peer in ("scaled", "LDA", "NCA"):
@@ -151,14 +161,12 @@ def main() -> None:
             print(f"{ours}: error below that of {peer} in {wins} of {len(errors)} splits")
     for ours in OURS:
         for target in TARGETS:
-            rates = [result["false_positive_rate"][ours][target] for result in results]
+            rates = [result["false_positive_rate"][ours][str(target)] for result in results]
             ratios = np.divide(rates, target)
             print(
                 f"{ours}: accepted over asked for at {target}: median {np.median(ratios):.2f}, "
                 f"from {ratios.min():.2f} to {ratios.max():.2f}"
             )
-    if arguments.splits == 10:
-        RESULTS.write_text("".join(json.dumps(result) + "\n" for result in results))
 
 
 if __name__ == "__main__":
