@@ -264,7 +264,7 @@ class TripletNet(NeuralNet):
         """End the training at the first loss that is not finite."""
         super().on_batch_end(net, batch, training, **kwargs)
         if training:
-            self._check_finite("loss", self.history[-1, "batches", -1].get("train_loss", 0.0))
+            self._check_finite("loss", self.history[-1]["batches"][-1].get("train_loss", 0.0))
 
     def _check_finite(self, name: str, value: float) -> None:
         if np.isfinite(value):

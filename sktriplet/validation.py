@@ -144,7 +144,7 @@ def _named(name: str) -> Iterator[None]:
             yield
     except (TypeError, ValueError) as error:
         message = str(error)
-        if re.search(rf"\b({name}|y)\b|inconsistent numbers of samples", message):
+        if re.search(rf"\b({name}|y)\b|inconsistent numbers of samples|[Ff]eature names", message):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         if message.startswith("Input contains"):  # scikit-learn says "Input X" where it is X
@@ -156,14 +156,11 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _require_no_dates(X: Any) -> None:
-    if issparse(X) or not (hasattr(X, "dtype") or hasattr(X, "dtypes")):
-        return
-    first = X[:1]
-    kind = first.dtype.kind if isinstance(first, np.ndarray) else np.asarray(first).dtype.kind
-    if kind in "mM":
+    dtype = np.asarray(X[:1]).dtype if hasattr(X, "columns") else getattr(X, "dtype", None)
+    if getattr(dtype, "kind", None) in ("m", "M"):
         raise ValueError(
-            f"X must hold numbers. Got dates or times, {np.asarray(first).dtype}: make numbers of "
-            "them first, such as days or the hour of the day."
+            f"X must hold numbers. Got dates or times, {dtype}: make numbers of them first, such "
+            "as days or the hour of the day."
         )
 
 

@@ -56,6 +56,8 @@ ROWS = {
     "text": ("abc", ValueError, NUMBERS),
     "bytes": (b"123", ValueError, NUMBERS),
     "number": (3.0, ValueError, NUMBERS),
+    "NumPy's number": (np.float64(3.0), ValueError, NUMBERS),
+    "no dimension": (np.array(3.0), ValueError, NUMBERS),
     "generator": ((row for row in X), TypeError, NUMBERS),
     "dict": ({"a": X}, TypeError, NUMBERS),
     "set": ({1, 2}, TypeError, NUMBERS),
@@ -363,6 +365,11 @@ class TestFitted:
         }
         with pytest.raises(error, match=rf"(?s){match}"):
             ask[method](rows)
+
+    def test_other_names_of_columns(self):
+        frame = pd.DataFrame(X, columns=list("abcd"))
+        with pytest.raises(ValueError, match=r"^The feature names should match"):
+            small().fit(frame, Y).transform(frame.rename(columns={"a": "z"}))
 
     def test_unfitted(self):
         for estimator, method in [
