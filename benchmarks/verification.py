@@ -18,6 +18,7 @@ was measured with other defaults is measured anew.
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
@@ -108,13 +109,16 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
     interval: dict = {name: {} for name in embedders}
     seconds = {}
     for name, embedder in embedders.items():
-        start = perf_counter()
-        for target in TARGETS:
-            verifier = PairVerifier(embedder, target_fpr=target).fit(X_train, y_train)
-            accepted[name][target] = float(verifier.predict(different).mean())
-            interval[name][target] = verifier.false_positive_rate_interval_
-        seconds[name] = round((perf_counter() - start) / len(TARGETS), 1)
-        errors[name] = rate(verifier.estimator_)
+        with TemporaryDirectory() as memory:
+            # A step that is not the last is kept: the second target asks for the same fits.
+            kept = make_pipeline(embedder, "passthrough", memory=memory)
+            for target in TARGETS:
+                start = perf_counter()
+                verifier = PairVerifier(kept, target_fpr=target).fit(X_train, y_train)
+                seconds.setdefault(name, round(perf_counter() - start, 1))
+                accepted[name][target] = float(verifier.predict(different).mean())
+                interval[name][target] = verifier.false_positive_rate_interval_
+            errors[name] = rate(verifier.estimator_)
     return {
         "data_set": "letter",
         "split": split,
@@ -123,7 +127,7 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
         "equal_error_rate": errors,
         "false_positive_rate": accepted,
         "interval_promised": interval,
-        "seconds_a_fit_and_use": seconds,
+        "seconds_a_fit": seconds,
     }
 
 
