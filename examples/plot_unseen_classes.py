@@ -6,6 +6,12 @@ An embedder is trained on the letters A to R and then asked about S to Z: are tw
 same, and how many kinds are there? Cross-validation by class chooses its hidden layers,
 ``PairVerifier`` a threshold, and the threshold cuts a clustering. The letters are drawn, turned,
 stretched and moved, in the fonts that come with matplotlib.
+
+For faces, where there is a network to fetch them from, take
+``X, y = fetch_olivetti_faces(return_X_y=True)`` or
+``fetch_lfw_people(min_faces_per_person=20, return_X_y=True)`` of ``sklearn.datasets``, and some of
+the people as ``known``, such as ``y < 30`` of the 40 of Olivetti. This has not been run: figures
+and the best settings will be others.
 """
 
 # %%

@@ -421,9 +421,11 @@ def validate_module(network: Any, rows: torch.Tensor, n_components: int | None) 
         got = f"{output.dtype} of shape {tuple(output.shape)}"
         if fits and not output.isfinite().all():
             got += " with NaN or infinity in it"
+        elif fits:
+            got += " (n_components=None takes any width)"
     raise InvalidParameterError(
-        f"The 'module' parameter must map rows of shape {tuple(rows.shape)} to a finite floating "
-        f"point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got {got} instead."
+        f"The 'module' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
+        f"floating point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got {got} instead."
     )
 
 

@@ -215,6 +215,77 @@ class TestAugment:
             TripletEmbedder(augment=augment).fit(*grey)
 
 
+class Block(torch.nn.Module):
+    """Two convolutions and a way around them, of He et al. 2015."""
+
+    def __init__(self, n_inputs, n_outputs, stride):
+        super().__init__()
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(n_inputs, n_outputs, 3, stride, padding=1, bias=False),
+            torch.nn.BatchNorm2d(n_outputs),
+            torch.nn.ReLU(inplace=True),
+            torch.nn.Conv2d(n_outputs, n_outputs, 3, padding=1, bias=False),
+            torch.nn.BatchNorm2d(n_outputs),
+        )
+        self.around = torch.nn.Sequential(
+            torch.nn.Conv2d(n_inputs, n_outputs, 1, stride, bias=False),
+            torch.nn.BatchNorm2d(n_outputs),
+        )
+
+    def forward(self, X):
+        return torch.relu(self.body(X) + self.around(X))
+
+
+def resnet(num_classes):
+    return torch.nn.Sequential(
+        *(Block(3, 16, 1), Block(16, 32, 2), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()),
+        torch.nn.Linear(32, num_classes),
+    )
+
+
+class TestResNet:
+    @pytest.fixture(params=["of the test", "of torchvision"])
+    def make(self, request):
+        if request.param == "of the test":
+            return resnet
+        return pytest.importorskip("torchvision").models.resnet18
+
+    def test_a_function(self, make, colour):
+        X, y = colour
+        embedder = TripletEmbedder(
+            module=lambda input_shape, n_components: make(num_classes=n_components),
+            max_epochs=2,
+            random_state=0,
+        )
+        pipeline = make_pipeline(embedder, KNeighborsClassifier()).fit(X[:200], y[:200])
+        assert pipeline.score(X[200:], y[200:]) > 0.6
+
+    def test_an_instance_that_was_trained(self, make, colour):
+        X, y = colour
+        module = make(num_classes=10)
+        vector = torch.nn.utils.parameters_to_vector
+        trained = vector(module.parameters()).detach().clone()
+        embedder = TripletEmbedder(None, module=module, lr=1e-9, max_epochs=1, weight_decay=0.0)
+        embedder.set_params(random_state=0).fit(X, y)
+        assert embedder.transform(X).shape == (300, 10)
+        assert torch.equal(vector(module.parameters()), trained)
+        assert_allclose(
+            vector(embedder.net_.module_.body.parameters()).detach(), trained, atol=1e-6
+        )
+
+    def test_of_another_width(self, make, colour):
+        with pytest.raises(
+            ValueError, match=r"shape \(2, 3, 8, 8\).*\(2, 10\) \(n_components=None"
+        ):
+            TripletEmbedder(16, module=make(num_classes=10), max_epochs=1).fit(*colour)
+
+    def test_pickled(self, make, colour):
+        X, y = colour
+        embedder = TripletEmbedder(None, module=make(num_classes=10), max_epochs=1).fit(X, y)
+        again = pickle.loads(pickle.dumps(embedder))
+        assert_array_equal(again.transform(X), embedder.transform(X))
+
+
 class TestScikitLearn:
     def test_grid_search(self, fast, grey):
         X, y = grey
