@@ -425,7 +425,8 @@ def validate_module(network: Any, rows: torch.Tensor, n_components: int | None) 
             got += " (n_components=None takes any width)"
     raise InvalidParameterError(
         f"The 'module' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
-        f"floating point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got {got} instead."
+        f"floating point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got "
+        f"{got} instead."
     )
 
 
