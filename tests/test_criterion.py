@@ -242,7 +242,9 @@ def test_second_derivatives(mining):
 def test_second_derivatives_that_are_not_computed_raise():
     embeddings, labels = clouds(8, 3)
     loss = TripletLoss(mining="all", loss="soft_margin")(embeddings.requires_grad_(), labels)
-    with pytest.raises(RuntimeError, match="only the hinge can be differentiated twice"):
+    with pytest.raises(
+        RuntimeError, match=r"^With mining='all' only the hinge can be differentiated twice\.$"
+    ):
         torch.autograd.grad(loss, embeddings, create_graph=True)
 
 
@@ -559,6 +561,15 @@ def test_repr_says_all():
         "TripletLoss(margin=0.5, mining='hard', metric='sqeuclidean', loss='hinge', "
         "reduction='active_mean', nca_weight=0.0)"
     )
+    assert repr(ContrastiveLoss()) == (
+        "ContrastiveLoss(pos_margin=0.0, neg_margin=1.0, metric='euclidean', "
+        "reduction='active_mean')"
+    )
+
+
+@pytest.mark.parametrize("make", [TripletLoss, ContrastiveLoss])
+def test_nothing_is_seen_before_the_first_batch(make):
+    assert make().statistics == {}
 
 
 def test_strategies():
@@ -614,9 +625,18 @@ def test_unknown_names(parameter, allowed):
             TripletLoss(**{parameter: wrong})
 
 
-def test_a_reduction_is_no_callable():
-    with pytest.raises(TypeError, match="reduction must be one of"):
-        TripletLoss(reduction=torch.mean)
+@pytest.mark.parametrize("parameter", ["metric", "reduction"])
+def test_unknown_names_in_contrastive_loss(parameter):
+    with pytest.raises(ValueError, match=f"^{parameter} must be one of .*, got 'nonsense'"):
+        ContrastiveLoss(**{parameter: "nonsense"})
+
+
+@pytest.mark.parametrize("make", [TripletLoss, ContrastiveLoss])
+def test_a_reduction_is_no_callable(make):
+    with pytest.raises(
+        TypeError, match=r"^reduction must be one of 'active_mean', 'mean', 'sum', "
+    ):
+        make(reduction=torch.mean)
 
 
 @pytest.mark.parametrize("criterion", [TripletLoss(), ContrastiveLoss()], ids=["triplet", "pairs"])

@@ -320,6 +320,13 @@ def test_scorers_score_what_transform_gives(name, iris):
     assert scorer(pca, X, y, metric="cosine") == score(pca.transform(X), y, metric="cosine")
 
 
+def test_the_recall_scorer_looks_at_k(iris):
+    X, y = iris
+    pca = PCA(1).fit(X)
+    at_one, at_five = (recall_at_k_scorer(pca, X, y, k=k) for k in (1, 5))
+    assert at_one < at_five == recall_at_k_score(pca.transform(X), y, k=5)
+
+
 def test_scorers_in_cross_validation():
     scores = cross_validate(
         make_pipeline(StandardScaler(), PCA(2)),
@@ -373,9 +380,20 @@ def test_detection_identification_rate_at_every_threshold(found, target):
 
 @pytest.mark.parametrize(("y", "reason"), [("aa", "no row is of"), ("xx", "every row is of")])
 def test_detection_identification_rate_needs_strangers_and_others(y, reason):
-    with pytest.warns(UndefinedMetricWarning, match=reason):
+    with pytest.warns(UndefinedMetricWarning, match=reason) as caught:
         rate = detection_identification_rate_score(list(y), ["a", "b"], [1, 2], enrolled=["a", "b"])
     assert np.isnan(rate)
+    assert caught[0].filename == __file__
+    said = str(caught[0].message)
+    assert said.startswith("The detection and identification rate is undefined and set to NaN: ")
+
+
+@pytest.mark.parametrize("shorter", range(3))
+def test_detection_identification_rate_of_columns_that_do_not_fit(shorter):
+    columns = [["a", "x"], ["a", "a"], [1, 2]]
+    columns[shorter] = columns[shorter][:1]
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        detection_identification_rate_score(*columns, enrolled=["a"])
 
 
 @pytest.mark.parametrize("target", [-0.1, 1, np.nan])

@@ -307,6 +307,17 @@ def test_random_draws_all_negatives_equally_often():
     assert (counts[[1, 3, 5]] - 4000 / 3).abs().max() < 150
 
 
+def test_random_draws_equally_among_many():
+    """Numbers drawn from few, and then taken modulo the negatives, would favour the first ones."""
+    labels = torch.cat([torch.zeros(300, dtype=torch.int64), torch.ones(100, dtype=torch.int64)])
+    generator = torch.Generator().manual_seed(0)
+    triplets = random(torch.zeros(400, 400), labels, generator=generator)
+    counts = torch.bincount(triplets.negative[triplets.anchor >= 300], minlength=300)[:300]
+    # 9900 draws among 300 rows: 33 each, with a standard deviation of 6
+    assert counts.min() > 5
+    assert counts.max() < 65
+
+
 @pytest.mark.parametrize("miner", MINERS.values())
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32])
 def test_labels_of_any_integer_type(miner, dtype):
