@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,7 @@ def test_classes_and_rows_come_once_before_any_comes_again():
         pytest.param([3, 2], 128, 8, [3, 2], id="tiny: all there is"),
         pytest.param([9, 1, 1, 1], 8, 4, [4, 1, 1, 1], id="singletons are dealt together"),
         pytest.param([2, 1], 8, 4, [2, 1], id="three rows"),
+        pytest.param([100] * 5, 8, 8, [8, 8], id="never fewer than two classes"),
     ],
 )
 def test_composition(sizes, batch_size, k, expected):
@@ -60,6 +63,14 @@ def test_composition(sizes, batch_size, k, expected):
     for batch in sampler:
         counts = np.bincount(labels[batch])
         assert sorted(counts[counts > 0], reverse=True) == expected
+
+
+def test_composition_by_default():
+    labels = np.repeat(np.arange(40), 10)
+    sampler = BalancedBatchSampler(labels)
+    assert len(sampler) == 4  # the least that show all 400 rows
+    assert {len(batch) for batch in sampler} == {128}
+    assert {np.bincount(labels[batch]).max() for batch in sampler} == {8}
 
 
 def test_epoch_length():
@@ -126,12 +137,27 @@ def test_as_the_batch_sampler_of_a_data_loader():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "got 0 class"),
-        ([1], "got 1 class"),
-        ([1, 1, 1], "got 1 class"),
-        (["a", "b", "c"], "largest of 1 row"),
+        ([], "got 0 class(es), the largest of 0 row(s)."),
+        ([1], "got 1 class(es), the largest of 1 row(s)."),
+        ([1, 1, 1], "got 1 class(es), the largest of 3 row(s)."),
+        (["a", "b", "c"], "got 3 class(es), the largest of 1 row(s)."),
     ],
 )
 def test_labels_without_a_triplet(labels, message):
-    with pytest.raises(ValueError, match=message):
+    wanted = (
+        "labels must hold at least two classes, one of them with two rows or more, so that a "
+        "triplet exists; "
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted + message)}$"):
         BalancedBatchSampler(labels)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "least"),
+    [("batch_size", 3), ("samples_per_class", 2), ("min_batches", 1), ("random_state", 0)],
+)
+def test_numbers_too_small(parameter, least):
+    BalancedBatchSampler([0, 0, 1], **{parameter: least})
+    message = f"^{parameter} must be an integer, at least {least}; got {least - 1}.$"
+    with pytest.raises(ValueError, match=message):
+        BalancedBatchSampler([0, 0, 1], **{parameter: least - 1})
