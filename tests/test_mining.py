@@ -139,9 +139,12 @@ def on_a_sphere(size, n_classes, dtype, *, seed=0):
 
 @pytest.mark.parametrize("size", [33, 257, 513])
 @pytest.mark.parametrize("n_classes", [2, 9, 200])
-def test_both_ways_agree_on_batches_of_several_chunks(size, n_classes):
+@pytest.mark.parametrize("tied", [False, True], ids=["", "tied"])
+def test_both_ways_agree_on_batches_of_several_chunks(size, n_classes, tied):
     points, labels = on_a_sphere(size, n_classes, torch.float32)
     distances = sqeuclidean(points)
+    if tied:
+        distances = (10 * distances).round() / 10
     by_keys = as_set(mining._semi_hard_by_keys(distances, labels, 0.2))
     assert by_keys == as_set(mining._semi_hard_by_search(distances, labels, 0.2))
     by_keys = mining._batch_all_counts_by_keys(distances, labels, 0.2)
@@ -305,6 +308,17 @@ def test_random_draws_all_negatives_equally_often():
     assert counts[[0, 2, 4]].sum() == 0
     # 4000 draws among three rows; five standard deviations are 150
     assert (counts[[1, 3, 5]] - 4000 / 3).abs().max() < 150
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_types_of_what_is_found(dtype):
+    points, labels = on_a_sphere(20, 3, dtype)
+    distances, labels = sqeuclidean(points), labels.to(torch.int32)
+    assert batch_all_counts(distances, labels, margin=0.2).dtype == dtype
+    for miner in MINERS.values():
+        for n_rows in (20, 0):
+            found = miner(distances[:n_rows, :n_rows], labels[:n_rows], margin=0.2)
+            assert {indices.dtype for indices in found} == {torch.int64}
 
 
 def test_random_draws_equally_among_many():
