@@ -620,6 +620,7 @@ def test_unknown_names(parameter, allowed):
     with pytest.raises(ValueError, match=f"{parameter} must be one of .*, got 'nonsense'") as error:
         TripletLoss(**{parameter: "nonsense"})
     assert all(repr(name) in str(error.value) for name in allowed)
+    assert (" or a callable, got" in str(error.value)) == (parameter != "reduction")
     for wrong in (None, 3, ["hinge"]):
         with pytest.raises(TypeError, match=f"{parameter} must be one of"):
             TripletLoss(**{parameter: wrong})

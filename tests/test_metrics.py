@@ -160,6 +160,12 @@ def test_cosine(name, rng):
     )
 
 
+def test_a_row_without_direction_ties_with_those_at_right_angles():
+    searched = {"reference": [[0.0, 2.0], [0.0, 0.0]], "reference_y": ["b", "a"]}
+    assert recall_at_k_score([[1.0, 0.0]], ["a"], **searched, metric="cosine") == 0
+    assert recall_at_k_score([[1.0, 0.0]], ["b"], **searched, metric="cosine") == 1
+
+
 def test_cosine_of_a_row_without_direction_is_scikit_learns():
     query, near, none, far = [[1.0, 0.0]], [1.0, 3.0], [0.0, 0.0], [-1.0, 3.0]
     reference = np.array([far, none, near])
