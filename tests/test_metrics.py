@@ -160,6 +160,19 @@ def test_cosine(name, rng):
     )
 
 
+def test_directions_that_single_precision_cannot_tell_apart():
+    angles = 0.5 + 1e-6 * np.arange(40)
+    reference = np.column_stack([np.cos(angles), np.sin(angles)])
+    searched = {"reference": reference, "reference_y": np.arange(40) % 2, "metric": "cosine"}
+    assert recall_at_k_score([[1.0, 0.0]], [0], **searched) == 1
+    assert recall_at_k_score([[1.0, 0.0]], [1], **searched) == 0
+    # Ranks 1, 3, 5 and so on of 20: precision (1 + 2/3 + 3/5 ...), and every second one missed.
+    hits = np.arange(1, 11) / np.arange(1, 20, 2)
+    assert mean_average_precision_at_r_score([[1.0, 0.0]], [0], **searched) == pytest.approx(
+        hits.sum() / 20
+    )
+
+
 def test_a_row_without_direction_ties_with_those_at_right_angles():
     searched = {"reference": [[0.0, 2.0], [0.0, 0.0]], "reference_y": ["b", "a"]}
     assert recall_at_k_score([[1.0, 0.0]], ["a"], **searched, metric="cosine") == 0
