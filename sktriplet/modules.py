@@ -136,7 +136,9 @@ class ConvNet(nn.Module):
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
         # The layout in which convolutions are fastest, on CPUs and GPUs alike.
         pixels = self.stages(X.contiguous(memory_format=torch.channels_last))
-        return in_full_precision(self.head, pixels.flatten(1))
+        # In the order in which they lie in memory, so that neither they nor their gradients
+        # are copied into another.
+        return in_full_precision(self.head, pixels.movedim(1, -1).flatten(1))
 
 
 class ResidualBlock(nn.Module):
@@ -159,7 +161,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        return F.relu(X + self.layers(X))
+        # In place, as no gradient needs the outputs of batch normalisation.
+        return F.relu_(self.layers(X).add_(X))
 
 
 def _convolution(n_channels: int, width: int, stride: int = 1) -> nn.Sequential:

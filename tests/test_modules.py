@@ -154,7 +154,7 @@ class TestConvNet:
 
         embedded = embeddings()
         knn = KNeighborsClassifier().fit(embedded[:1000], y[:1000])
-        assert knn.score(embedded[1000:], y[1000:]) > 0.94
+        assert knn.score(embedded[1000:], y[1000:]) > 0.92
         np.testing.assert_array_equal(embedded, embeddings())
 
 
