@@ -81,7 +81,7 @@ class TripletEmbedder(
         Whether to put embeddings on the unit sphere.
 
     module : "auto", class, callable or torch.nn.Module, default="auto"
-        The network. ``"auto"`` is :class:`~sktriplet.modules.MLP` for tables and
+        The network. ``"auto"`` is :class:`~sktriplet.members.MLPEnsemble` for tables and
         :class:`~sktriplet.modules.ConvNet` for images. A class or a callable is called
         with ``(input_shape, n_components)``, input_shape being ``(n_features,)`` or
         ``(channels, height, width)``. A module is copied, and its weights are where
