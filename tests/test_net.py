@@ -1,4 +1,5 @@
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sktriplet.exceptions import CollapseWarning
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.mining import semi_hard
 from sktriplet.modules import MLP
-from sktriplet.net import TripletNet, isolated_rng, one_thread
+from sktriplet.net import DEVICE_GENERATORS, TripletNet, isolated_rng, one_thread
 
 
 @pytest.fixture
@@ -307,8 +308,9 @@ def test_devices_that_are_not_used_are_not_seeded(make_net, rows, other, monkeyp
 def test_mps_is_seeded_and_put_back(monkeypatch):
     """As far as that can be told without one."""
     state = [7]
-    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state[0])
-    monkeypatch.setattr(torch.mps, "set_rng_state", lambda value: state.__setitem__(0, value))
+    generator = DEVICE_GENERATORS["mps"]
+    monkeypatch.setattr(generator, "read", lambda: state[0])
+    monkeypatch.setattr(generator, "write", lambda value: state.__setitem__(0, value))
     monkeypatch.setattr(torch.mps, "manual_seed", lambda value: state.__setitem__(0, value))
     with isolated_rng(3, "mps"):
         assert state == [3]
@@ -456,3 +458,35 @@ def test_cuda_is_seeded_and_put_back(make_net, rows):
     net = make_net(device="cuda").fit(*rows)
     assert torch.equal(before, torch.cuda.get_rng_state())
     assert np.isfinite(net.embed(rows[0])).all()
+
+
+def test_trainings_that_overlap_leave_all_as_it_was():
+    """One begins within another, in another thread, and ends after it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def later():
+        with isolated_rng(1, "cpu"), one_thread():
+            begun.set()
+            ended.wait()
+        seen.append(torch.get_num_threads())
+
+    seen = []
+    torch.manual_seed(0)
+    state, n_threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        other = threading.Thread(target=later)
+        with isolated_rng(0, "cpu"), one_thread():
+            other.start()
+            begun.wait()
+        assert torch.get_num_threads() == 3
+        ended.set()
+        other.join()
+        assert seen == [3]
+        assert torch.equal(torch.get_rng_state(), state)
+        last = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        last.start()
+        last.join()
+        assert seen == [3, 3]
+    finally:
+        torch.set_num_threads(n_threads)
