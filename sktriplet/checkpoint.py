@@ -2,14 +2,22 @@
 
 import json
 import os
-from operator import methodcaller
+import re
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 from skorch.history import History
+from torch.utils.data import Subset
 
+from sktriplet.data import ArrayDataset
 from sktriplet.distributed import place_of, unwrapped
+from sktriplet.persistence import history_as_json
+
+# Rows by which data are told from others.
+SOME_ROWS = 1000
 
 
 class ResumableCheckpoint(Callback):
@@ -21,7 +29,14 @@ class ResumableCheckpoint(Callback):
     Parameters
     ----------
     path : str or path
-        The file. Delete it to begin anew.
+        The file, of one training. Delete it to begin anew.
+
+    Raises
+    ------
+    ValueError
+        If the file is of a training with other data, or another loss, optimizer or kind of batches:
+        trainings such as those of a cross-validation need files of their own. The seed and the
+        number of epochs may differ.
 
     Examples
     --------
@@ -37,9 +52,16 @@ class ResumableCheckpoint(Callback):
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Take over weights, optimizer and history, if there are any."""
+        self.training_ = _told_apart_by(net, net.get_dataset(X, y))
         if not os.path.exists(self.path):
             return
         saved = torch.load(self.path, map_location=net.device, weights_only=True)
+        others = [name for name, text in self.training_.items() if saved["training"][name] != text]
+        if others:
+            raise ValueError(
+                f"{os.fspath(self.path)} is of another training, with other {', '.join(others)}. "
+                "Delete it to begin anew, or give each training a path of its own."
+            )
         unwrapped(net.module_).load_state_dict(saved["module"])
         net.optimizer_.load_state_dict(saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
@@ -56,10 +78,35 @@ class ResumableCheckpoint(Callback):
         state = {
             "module": unwrapped(net.module_).state_dict(),
             "optimizer": net.optimizer_.state_dict(),
-            "history": json.dumps(list(net.history), default=methodcaller("item")),
+            "history": history_as_json(net.history),
+            "training": self.training_,
         }
         with open(new, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self.path)
+
+
+def _told_apart_by(net: Any, dataset: Any) -> dict[str, str]:
+    """Describe all that decides what a step does, but for the seed and the network itself."""
+    while isinstance(dataset, Subset):  # some of the rows held out, which follows from the seed
+        dataset = dataset.dataset
+    data = ""
+    if isinstance(dataset, ArrayDataset):
+        n_rows = len(dataset)
+        some, _ = dataset[np.linspace(0, n_rows - 1, min(n_rows, SOME_ROWS)).astype(int)]
+        data = str([n_rows, crc32(some.numpy().tobytes()), crc32(dataset.y.tobytes())])
+    numbers = {
+        name: value
+        for name, value in net.optimizer_.defaults.items()
+        if isinstance(value, float | tuple)
+    }
+    described = {
+        "data": data,
+        "loss": str(net.criterion_),
+        "optimizer": f"{type(net.optimizer_).__name__} {numbers}",
+        "batches": str([net.batch_size, net.samples_per_class, net.min_batches]),
+    }
+    # Where in memory a function lies is another place in each process.
+    return {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in described.items()}

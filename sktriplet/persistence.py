@@ -8,7 +8,6 @@ in fit, and gets its weights back.
 import hashlib
 import json
 import warnings
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -91,10 +90,27 @@ def net_state(net: TripletNet) -> dict[str, Any]:
         "weights": _as_arrays(dict(net.module.state_dict())),
         "optimizer": _as_arrays(net.optimizer_.state_dict()),
         "optimizer_name": type(net.optimizer_).__name__,
-        "history": json.dumps(list(net.history), default=methodcaller("item")),
+        "history": history_as_json(net.history),
         "seed": net.random_state,
     }
     return state | {"digest": _digest(state)}
+
+
+def history_as_json(history: History) -> str:
+    r"""Write down a history, in which callbacks may have put anything.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skorch.history import History
+    >>> from sktriplet.persistence import history_as_json
+    >>> history_as_json(History([{"epoch": np.int64(1), "kind": {int}}]))
+    '[{"epoch": 1, "kind": "{<class \'int\'>}"}]'
+    """
+    return json.dumps(
+        list(history),
+        default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
+    )
 
 
 def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:

@@ -1,4 +1,5 @@
 import copy
+import datetime
 import io
 import pickle
 import subprocess
@@ -15,6 +16,7 @@ from sklearn.base import clone
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 from torch import nn
 
 import sktriplet
@@ -309,3 +311,16 @@ def test_in_a_fresh_process(quick, digits, tmp_path):
 
 def test_clones_forget(quick, blobs):
     assert not hasattr(clone(by_pickle(quick().fit(*blobs))), "_fit_parameters")
+
+
+def test_what_a_callback_has_put_into_the_history_is_written_down(blobs):
+    class Note(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("at", datetime.datetime(2020, 1, 2))
+            net.history.record("numbers", np.arange(2))
+
+    template = TripletNet(callbacks=[("note", Note())])
+    embedder = TripletEmbedder(max_epochs=1, net=template).fit(*blobs)
+    again = pickle.loads(pickle.dumps(embedder.set_params(net=None)))
+    assert again.history_[0]["at"] == "2020-01-02 00:00:00"
+    assert again.history_[0]["numbers"] == [0, 1]
