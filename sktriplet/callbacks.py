@@ -8,6 +8,7 @@ works the same, without ``set_callbacks``.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from math import cos, pi
 from typing import Any
 
@@ -261,10 +262,24 @@ def stopped_early(
 
 
 class StopEarly(EarlyStopping):
-    """skorch's, which puts the best weights back even where their network was wrapped by then.
+    """skorch's, with the weights of the best epoch, however small its gain.
 
-    accelerate's wrapper is around it in training, and off before callbacks hear of the end.
+    They are put back even where their network was wrapped when they were kept: accelerate's
+    wrapper is around it in training, and off before callbacks hear of the end.
     """
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget an earlier training."""
+        super().on_train_begin(net, **kwargs)
+        self.best_score_ = -np.inf
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Keep the weights if none were better, and count epochs without a gain."""
+        epoch = net.history[-1]
+        if epoch[self.monitor] > self.best_score_:
+            self.best_score_, self.best_epoch_ = epoch[self.monitor], epoch["epoch"]
+            self.best_model_weights_ = deepcopy(net.module_.state_dict())
+        super().on_epoch_end(net, **kwargs)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Put the best weights back."""

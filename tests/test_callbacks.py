@@ -212,6 +212,29 @@ class TestStoppedEarly:
         found = np.isin(references.indices % 10_000, queries.indices % 10_000)
         assert found.sum() == n_asked_for
 
+    @pytest.mark.parametrize("tol", [0.0, 0.05, 0.5])
+    def test_the_best_weights_are_kept_however_small_their_gain(self, quick, digits, tol):
+        X, y = digits[0].reshape(len(digits[0]), -1), digits[1]
+        settings = {"lr": 3e-4, "max_epochs": 6, "early_stopping": True}
+        embedder = quick(**settings, n_iter_no_change=6, tol=tol).fit(X, y)
+        n_best = 1 + int(np.argmax(embedder.validation_scores_))
+        assert n_best > 1
+        best = self.weights_after(quick(**settings, n_iter_no_change=6, tol=tol), X, y, n_best)
+        for ours, theirs in zip(best, embedder.net_.module_.state_dict().values(), strict=True):
+            assert_array_equal(ours, theirs)
+
+    def weights_after(self, embedder, X, y, n_epochs):
+        """Return the weights that the embedder has after so many of its epochs."""
+
+        class Note(Callback):
+            def on_epoch_end(self, net, **kwargs):
+                if len(net.history) == n_epochs:
+                    noted.extend(w.clone() for w in net.module_.state_dict().values())
+
+        noted = []
+        embedder.set_params(net=TripletNet(callbacks=[("note", Note())])).fit(X, y)
+        return noted
+
 
 class Recorder:
     """Note every call, and ask to stop after a number of epochs."""
