@@ -6,6 +6,7 @@ each other, and nearest of all within the classes that the network was taught to
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -16,6 +17,8 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import PredefinedSplit
+
+from sktriplet.search import most_within
 
 N_FOLDS = 5
 
@@ -60,19 +63,36 @@ def held_out_folds(
         A splitter is called with the classes as groups. An int is a number of folds:
         of classes where each fold gets two or more, of rows of every class otherwise.
         None is as many as there can be, at most 5.
+
+    Raises
+    ------
+    ValueError
+        If it comes from the embedder, it says in which fold.
     """
     y = classes[labels]
     if cv is None or isinstance(cv, Integral):
-        splits = PredefinedSplit(_fold_numbers(labels, cv)).split()
+        splits = list(PredefinedSplit(_fold_numbers(labels, cv)).split())
     else:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The groups parameter is ignored")
             splits = list(cv.split(X, y, groups=y))
-    for train, test in splits:
+    is_fitted = isinstance(embedder, FrozenEstimator)
+    for number, (train, test) in enumerate(splits, start=1):
         fitted = clone(embedder)
-        if not isinstance(embedder, FrozenEstimator):
-            fitted.fit(X[train], y[train])
+        if not is_fitted:
+            with _errors_of_fold(number, len(splits)):
+                fitted.fit(X[train], y[train])
         yield Fold(fitted, train, test)
+
+
+@contextmanager
+def _errors_of_fold(number: int, n_folds: int) -> Iterator[None]:
+    """Say of errors that they are about a part of the rows."""
+    try:
+        yield
+    except ValueError as error:
+        message = f"Without the rows held out in fold {number} of {n_folds}: {error}"
+        raise type(error)(message) from error
 
 
 def threshold_at(rate: float, distances: NDArray) -> float:
@@ -81,19 +101,16 @@ def threshold_at(rate: float, distances: NDArray) -> float:
     Raises
     ------
     ValueError
-        If more are at the least distance.
+        If more are at distance zero.
     """
-    distances = np.sort(distances)
-    beyond = distances[int(rate * len(distances))]
-    within = distances[distances < beyond]
-    if not len(within):
-        if beyond > 0 and int(rate * len(distances)) == 0:
-            return float(beyond / 2)
+    distances = np.sort(distances).astype(float)
+    beyond = distances[most_within(rate, len(distances))]
+    if beyond == 0:
         raise ValueError(
             f"No threshold keeps the rate of false positives to {rate}: a larger part of those "
-            f"held out is at the least distance of all, {beyond:.3g}."
+            "held out is at distance zero."
         )
-    return float((within[-1] + beyond) / 2)
+    return float((distances[distances < beyond].max(initial=0) + beyond) / 2)
 
 
 def _fold_numbers(labels: NDArray[np.intp], n_folds: Any) -> NDArray[np.intp]:

@@ -1,5 +1,6 @@
 """`OpenSetClassifier`: which of the known classes a row is of, or none."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktriplet.constraints import validate_parameters
 from sktriplet.embedder import TripletEmbedder
 from sktriplet.holdout import held_out_folds, threshold_at
+from sktriplet.search import most_within
 from sktriplet.validation import (
     remember,
     validate_enrolment,
@@ -138,24 +140,22 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If a parameter has a value that it cannot have.
         ValueError
             If X or y cannot be learned from, there are too few rows for `target_fpir`, or
-            the unknown label is that of a class.
+            the unknown label is that of a class, or a number where classes are strings.
         """
         validate_parameters(self)
         rows, labels, seen = validate_training_data(self, X, y)
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
-        self.unknown_label_ = self._label_for_strangers(classes)
+        unknown_label = self._label_for_strangers(classes)
+        if self.cv is None or isinstance(self.cv, Integral):  # each row is held out once
+            self._check_rate(len(labels))
         distances = self._distances_of_strangers(embedder, rows, classes, labels)
-        if self.target_fpir * len(distances) < 1:
-            raise ValueError(
-                f"The 'target_fpir' parameter of {type(self).__name__} is too low to be measured "
-                f"on {len(distances)} rows held out. Got {self.target_fpir}, which takes "
-                f"{int(np.ceil(1 / self.target_fpir))}."
-            )
-        self.threshold_ = threshold_at(self.target_fpir, distances)
-        self.estimator_ = clone(embedder)
+        self._check_rate(len(distances))
+        threshold = threshold_at(self.target_fpir, distances)
+        fitted = clone(embedder)
         if not isinstance(embedder, FrozenEstimator):
-            self.estimator_.fit(rows, classes[labels])
+            fitted.fit(rows, classes[labels])
+        self.estimator_, self.threshold_, self.unknown_label_ = fitted, threshold, unknown_label
         remember(self, seen)
         self._enrolled = self._embed(rows)
         self._enrolled_classes = classes[labels]
@@ -221,7 +221,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ndarray of shape (n_rows,)
         """
         identities, distances = self.identify(X)
-        return np.where(distances <= self.threshold_, identities, self.unknown_label_)
+        return self._answers(identities, distances <= self.threshold_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy, where "unknown" is the right answer for classes that are not enrolled.
@@ -239,18 +239,44 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         float
         """
         predicted = self.predict(X)
-        right = np.where(np.isin(y, self.classes_), y, self.unknown_label_)
+        y = np.asarray(y)
+        right = self._answers(y, np.isin(y, self.classes_))
         return float(accuracy_score(right, predicted, sample_weight=sample_weight))
 
     def _label_for_strangers(self, classes: NDArray) -> Any:
-        if self.unknown_label is not None:
-            label = self.unknown_label
-        elif classes.dtype.kind in "biuf":
-            label = min(-1, int(np.floor(classes.min())) - 1)
-        else:
-            label = "unknown"
+        are_numbers = classes.dtype.kind in "biuf"
+        label = self.unknown_label
+        if label is None:
+            label = min(-1, int(np.floor(classes.min())) - 1) if are_numbers else "unknown"
+        if isinstance(label, str) == are_numbers or classes.dtype.kind in "mM":
+            raise ValueError(
+                f"{type(self).__name__} requires classes in y that are strings or numbers, and an "
+                f"'unknown_label' that is of the same kind. Got {label!r} beside "
+                f"{classes[:3].tolist()}, ..."
+            )
         self._check_no_class(label, classes)
         return label
+
+    def _check_rate(self, n_rows: int) -> None:
+        """Check that so many rows held out can tell the rate asked for from zero."""
+        if not most_within(self.target_fpir, n_rows):
+            raise ValueError(
+                f"The 'target_fpir' parameter of {type(self).__name__} is too low to be measured "
+                f"on {n_rows} rows held out. Got {self.target_fpir}, which takes "
+                f"{int(np.ceil(1 / self.target_fpir))}."
+            )
+
+    def _answers(self, labels: NDArray, is_known: NDArray[np.bool_]) -> NDArray:
+        """Return the labels, and ``unknown_label_`` where they are not known."""
+        stranger = np.asarray(self.unknown_label_)
+        if stranger.dtype.kind in "iu":
+            stranger = stranger.astype(np.min_scalar_type(self.unknown_label_))
+        dtype = np.result_type(labels, stranger)
+        if labels.dtype == np.uint64 and dtype.kind == "f":  # no integers hold all of both
+            dtype = np.dtype(np.int64)
+        answers = labels.astype(dtype)
+        answers[~is_known] = stranger
+        return answers
 
     def _check_no_class(self, label: Any, y: NDArray) -> None:
         if label in y.tolist():

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from sktriplet.search import Search
+from sktriplet.search import Search, most_within
 
 
 def recall_at_k_score(
@@ -304,7 +304,7 @@ def detection_identification_rate_score(
         )
         return float("nan")
     strangers = np.sort(far[~is_enrolled])
-    rejected = strangers[int(target_fpir * len(strangers))]
+    rejected = strangers[most_within(target_fpir, len(strangers))]
     identified = (named == labels) & (far < rejected)
     return float(np.mean(identified[is_enrolled]))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, column_or_1d, gen_batches
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, gen_batches
 
 # Memory for one chunk of queries: small enough for any machine, large enough for BLAS.
 CHUNK_BYTES = 2**26
@@ -300,6 +300,18 @@ class Search:
         return distances
 
 
+def most_within(rate: float, n: int) -> int:
+    """Return how many of n are no larger a part of them than the rate.
+
+    Examples
+    --------
+    >>> from sktriplet.search import most_within
+    >>> most_within(0.29, 100), int(0.29 * 100)
+    (29, 28)
+    """
+    return int(rate * n * (1 + 1e-12))
+
+
 def _smallest(distances: NDArray, n: int, n_bits: int) -> NDArray[np.uint64]:
     """Return the n smallest of each row as integers in the order of distance and column.
 
@@ -337,6 +349,10 @@ def _checked_column(values: Any, name: str, rows: NDArray, of: str) -> Any:
         raise ValueError(
             f"{name} must hold a value for each of the {len(rows)} rows of {of}. Got {len(column)}."
         )
+    try:
+        assert_all_finite(column)
+    except (TypeError, ValueError) as error:  # of pandas' NA, whose truth is unknown, the first
+        raise ValueError(f"{name} must hold a value for each row. {error}") from error
     return column
 
 
@@ -348,15 +364,24 @@ def _check_absent(value: Any, name: str) -> None:
 def _number_alike(left: NDArray, right: NDArray, name: str) -> tuple[NDArray, NDArray]:
     """Give equal values of two columns the same number."""
     if left is right:
-        numbers = np.unique(left, return_inverse=True)[1]
+        numbers = _numbered(left, name)
         return numbers, numbers
     texts = [column.dtype.kind in "UST" for column in (left, right)]
     if texts[0] != texts[1] and "O" not in (left.dtype.kind, right.dtype.kind):
         raise ValueError(
             f"{name} and reference_{name} must be of one kind. Got {left.dtype} and {right.dtype}."
         )
-    numbers = np.unique(np.concatenate([left, right]), return_inverse=True)[1]
+    numbers = _numbered(np.concatenate([left, right]), name)
     return numbers[: len(left)], numbers[len(left) :]
+
+
+def _numbered(values: NDArray, name: str) -> NDArray[np.intp]:
+    try:
+        return np.unique(values, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must hold values of one kind, and none missing. {error}"
+        ) from error
 
 
 def _count(wanted: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -313,7 +313,8 @@ def merged_classes(known: NDArray, new: NDArray) -> NDArray:
         If one holds numbers and the other strings, say.
     """
     try:
-        if known.dtype.kind != "O" and (known.dtype.kind in "US") != (new.dtype.kind in "US"):
+        kinds = known.dtype.kind, new.dtype.kind
+        if "O" not in kinds and (kinds[0] in "US") != (kinds[1] in "US"):
             raise TypeError
         return np.union1d(known, new)
     except TypeError as error:

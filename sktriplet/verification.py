@@ -1,5 +1,7 @@
 """`PairVerifier`: whether two rows are of one class."""
 
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktriplet.constraints import validate_parameters
 from sktriplet.embedder import TripletEmbedder
 from sktriplet.holdout import held_out_folds, threshold_at
+from sktriplet.search import most_within
 from sktriplet.validation import (
     remember,
     validate_pairs,
@@ -138,7 +141,8 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         """
         validate_parameters(self)
         rows, labels, seen = validate_training_data(self, X, y)
-        self._check_rate(len(labels))
+        if self.cv is None or isinstance(self.cv, Integral):  # each row is held out once
+            self._check_rate(len(labels))
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
         folds = self._held_out_distances(embedder, rows, classes, labels)
@@ -149,9 +153,10 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         else:
             threshold = threshold_at(self.target_fpr, different)
 
-        self.estimator_ = clone(embedder)
+        fitted = clone(embedder)
         if not isinstance(embedder, FrozenEstimator):
-            self.estimator_.fit(rows, classes[labels])
+            fitted.fit(rows, classes[labels])
+        self.estimator_ = fitted
         remember(self, seen)
         self.classes_ = np.array([False, True])
         self.threshold_ = threshold
@@ -239,7 +244,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
     ) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
         """Return, for each fold, the distances of its rows to each other and their labels."""
         if self.cv is None and isinstance(embedder, FrozenEstimator):
-            parts = iter([(embedder, np.arange(len(labels)))])
+            parts: Iterable[tuple[Any, NDArray]] = [(embedder, np.arange(len(labels)))]
         else:
             parts = (
                 (fold.embedder, fold.test)
@@ -266,7 +271,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
 
     def _check_rate(self, n_rows: int) -> None:
         """Check that so many rows held out can tell the rate asked for from zero."""
-        if self.target_fpr is not None and self.target_fpr * (n_rows // 2) < 1:
+        if self.target_fpr is not None and not most_within(self.target_fpr, n_rows // 2):
             raise ValueError(
                 f"The 'target_fpr' parameter of {type(self).__name__} is too low to be measured: "
                 f"{n_rows} rows held out form {n_rows // 2} pairs that share no row. Got "
@@ -297,8 +302,9 @@ def _best_balanced(same: NDArray, different: NDArray) -> float:
     true_positive = np.searchsorted(same, same, side="right") / len(same)
     false_positive = np.searchsorted(different, same, side="right") / len(different)
     accepted = same[np.argmax(true_positive - false_positive)]
-    farther = [part[part > accepted].min(initial=np.inf) for part in (same, different)]
-    return float(accepted if min(farther) == np.inf else (accepted + min(farther)) / 2)
+    farther = [float(part[part > accepted].min(initial=np.inf)) for part in (same, different)]
+    # In double precision, in which there is a number between the two.
+    return float(accepted) if min(farther) == np.inf else (float(accepted) + min(farther)) / 2
 
 
 def _calibrated(same: NDArray, different: NDArray, n_rows: int) -> IsotonicRegression:

@@ -10,9 +10,9 @@ import sktriplet
 
 ALLOWED = {
     "onnx": {"embedder"},
-    "verification": {"constraints", "embedder", "holdout", "validation"},
-    "identification": {"constraints", "embedder", "holdout", "validation"},
-    "holdout": set(),
+    "verification": {"constraints", "embedder", "holdout", "search", "validation"},
+    "identification": {"constraints", "embedder", "holdout", "search", "validation"},
+    "holdout": {"search"},
     "embedder": {
         *("assembly", "callbacks", "constraints", "data", "exceptions", "metrics", "net"),
         *("persistence", "validation"),
@@ -38,7 +38,7 @@ ALLOWED = {
     "metrics": {"search"},
     "search": set(),
     "display": set(),
-    "checkpoint": {"distributed"},
+    "checkpoint": {"data", "distributed", "persistence"},
     "exceptions": set(),
 }
 MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]

@@ -100,8 +100,35 @@ def test_as_many_as_possible_are_within_the_threshold(distances, rate):
     if not kept:
         with pytest.raises(ValueError, match="No threshold keeps the rate of false positives"):
             threshold_at(rate, distances)
-    elif max(kept) == 0 and rate * len(distances) >= 1:
-        with pytest.raises(ValueError, match="at the least distance of all"):
-            threshold_at(rate, distances)
     else:
         assert np.mean(distances <= threshold_at(rate, distances)) == max(kept)
+
+
+def test_a_rate_that_floating_point_numbers_miss():
+    distances = np.arange(1, 101.0)
+    for n_within in range(1, 100):
+        rate = n_within / 100
+        assert np.sum(distances <= threshold_at(rate, distances)) == n_within, rate
+
+
+def test_there_is_a_number_between_neighbours_in_single_precision():
+    distances = np.float32([1 + 2**-23, 1 + 2**-22])
+    assert np.sum(distances.astype(float) <= threshold_at(0.5, distances)) == 1
+
+
+def test_many_equal_distances_leave_a_threshold_below_them():
+    distances = np.r_[[0.5] * 3, np.linspace(1, 2, 37)]
+    assert threshold_at(0.05, distances) == 0.25
+
+
+def test_errors_say_in_which_fold():
+    class Refuses(Witness):
+        def fit(self, X, y):
+            if 0 not in y:
+                raise ValueError("no zeros")
+            return super().fit(X, y)
+
+    labels = np.repeat(np.arange(10), 2)
+    folds = held_out_folds(Refuses(), np.zeros((20, 1)), np.arange(10), labels, None)
+    with pytest.raises(ValueError, match=r"^Without the rows held out in fold \d of 5: no zeros"):
+        list(folds)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -219,3 +220,76 @@ def test_images(quick, digits):
     assert 9 in classifier.predict(images[new][15:])
     with pytest.raises(ValueError, match=r"expecting images of shape \(8, 8\), as in fit"):
         classifier.predict(X[:3])
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown_label", "expected"),
+    [
+        (np.arange(20, dtype=np.uint8), None, -1),
+        (np.arange(20, dtype=np.uint64), None, -1),
+        (np.arange(20, dtype=np.int8), 300, 300),
+        (np.arange(236, 256).astype(np.uint8), None, -1),
+        (np.array(list("abcdefghijklmnopqrst")), "a stranger", "a stranger"),
+    ],
+)
+def test_strangers_are_told_from_every_class_in_every_type(names, unknown_label, expected, known):
+    X, y = known
+    classifier = OpenSetClassifier(AS_IT_IS, unknown_label=unknown_label).fit(X, names[y])
+    assert classifier.classes_.dtype == names.dtype
+    assert classifier.predict(X + 1000).tolist() == [expected] * len(X)
+    assert classifier.predict(X).tolist() == names[y].tolist()
+    assert classifier.score(X + 1000, names[y]) == 0
+    assert classifier.score(X, names[y]) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown_label"),
+    [
+        (np.arange(20), "stranger"),
+        (np.array(list("abcdefghijklmnopqrst")), -1),
+        (np.arange(20).astype("datetime64[D]"), None),
+    ],
+)
+def test_a_label_that_no_prediction_could_hold_is_refused_before_training(
+    names, unknown_label, known
+):
+    X, y = known
+
+    class Untrained(FunctionTransformer):
+        def fit(self, X, y=None):
+            raise AssertionError("trained")
+
+    classifier = OpenSetClassifier(Untrained(), unknown_label=unknown_label)
+    with pytest.raises(ValueError, match="'unknown_label' that is of the same kind"):
+        classifier.fit(X, names[y])
+
+
+def test_a_rate_too_low_is_refused_before_training(quick):
+    with pytest.raises(ValueError, match="measured on 16 rows held out"):
+        OpenSetClassifier(quick(lr=-1)).fit(np.zeros((16, 2)), np.repeat([0, 1], 8))
+
+
+def test_a_rate_that_is_one_row_is_measured(rng):
+    X, y = rng.normal(size=(49, 2)), np.arange(49) % 10
+    assert OpenSetClassifier(AS_IT_IS, target_fpir=1 / 49).fit(X, y).threshold_ > 0
+
+
+def test_a_fit_that_fails_leaves_all_as_it_was(known):
+    X, y = known
+    classifier = OpenSetClassifier(AS_IT_IS)
+    with pytest.raises(ValueError, match="too low"):
+        classifier.set_params(target_fpir=1e-9).fit(X, y)
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+    classifier.set_params(target_fpir=0.1).fit(X, y)
+    before = {**vars(classifier)}
+    with pytest.raises(ValueError, match="distance zero"):
+        classifier.fit(np.zeros_like(X), y)
+    assert vars(classifier) == before
+
+
+def test_strings_of_every_type_are_enrolled(known):
+    X, y = known
+    classifier = OpenSetClassifier(AS_IT_IS).fit(X, np.array(list("abcdefghijklmnopqrst"))[y])
+    classifier.enroll(X[:2] + 500, np.array(["zz", "zz"], dtype=object))
+    assert classifier.predict(X[:1] + 500).tolist() == ["zz"]

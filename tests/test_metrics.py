@@ -420,3 +420,23 @@ def test_detection_identification_rate_of_columns_that_do_not_fit(shorter):
 def test_detection_identification_rate_at_no_rate(target):
     with pytest.raises(ValueError, match=r"target_fpir must be a number >= 0 and < 1\. Got"):
         detection_identification_rate_score(["a"], ["a"], [1], enrolled=["a"], target_fpir=target)
+
+
+@every_score
+@pytest.mark.parametrize("y", [[np.nan, np.nan, 1, 1], [None] * 4, ["a", 1, "a", None]])
+def test_missing_labels_are_no_class(name, y):
+    with pytest.raises(ValueError, match=r"^y must hold"):
+        SCORES[name](np.arange(4.0)[:, None], np.array(y, dtype=object))
+
+
+def test_missing_groups_are_no_group():
+    with pytest.raises(ValueError, match="groups must hold a value for each row"):
+        recall_at_k_score(np.arange(4.0)[:, None], [0, 0, 1, 1], groups=[1.0, np.nan, 1, 2])
+
+
+def test_a_rate_of_strangers_that_floating_point_numbers_miss():
+    y = np.r_[np.zeros(100), np.ones(100)]
+    distances = np.r_[np.arange(100.0) + 0.5, np.arange(100.0) + 1]
+    settings = {"enrolled": [0], "target_fpir": 0.29}
+    # 29 of 100 strangers are nearer than 30, and so are 30 of the enrolled.
+    assert detection_identification_rate_score(y, np.zeros(200), distances, **settings) == 0.3

@@ -37,6 +37,11 @@ def test_merged_classes():
     assert merged_classes(np.array([3, 1]), np.array([2, 3])).tolist() == [1, 2, 3]
     assert merged_classes(np.array(["b"]), np.array(["aa"])).tolist() == ["aa", "b"]
     assert merged_classes(np.array([1]), np.array([0.5])).tolist() == [0.5, 1]
+    as_objects = np.array(["aa"], dtype=object)
+    assert merged_classes(np.array(["b"]), as_objects).tolist() == ["aa", "b"]
+    assert merged_classes(as_objects, np.array(["b"])).tolist() == ["aa", "b"]
+    with pytest.raises(ValueError, match="of the kind"):
+        merged_classes(np.array(["b"]), np.array([1], dtype=object))
     with pytest.raises(ValueError, match=r"labels in y must be of the kind .* after"):
         merged_classes(np.array([1]), np.array(["a"]))
 
