@@ -110,6 +110,8 @@ def load_image_folder(
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a string or a path. Got {path!r}.")
     files, labels = _list_files(Path(path))
+    if memmap is not None and Path(memmap).is_dir():
+        raise IsADirectoryError(f"memmap must be a file. Got {str(memmap)!r}, which is a folder.")
     target = _Target(len(files), shape, memmap)
     unread: dict[str, str] = {}
     kept = []
@@ -126,6 +128,7 @@ def load_image_folder(
                 kept.append(number)
         if not kept:
             raise ValueError(f"None of the files in {path} could be read.{_listed(unread)}")
+        images = target.finish()
     except BaseException:
         target.discard()
         raise
@@ -138,7 +141,6 @@ def load_image_folder(
             ),
             stacklevel=2,
         )
-    images = target.finish()
     if not return_paths:
         return images, labels[kept]
     return images, labels[kept], np.array([str(files[number]) for number in kept])
@@ -203,15 +205,24 @@ def _read(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | str:
             # JPEG can be decoded at an eighth of its size, in a fraction of the time.
             opened.draft(mode, (2 * max(height, width),) * 2)
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
-                # 16 bits, of which Pillow would take the lower 8.
-                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+            if image.mode == "F" or image.mode.startswith("I"):
+                image = Image.fromarray(_in_eight_bits(np.asarray(image)))
             elif image.has_transparency_data or image.mode == "P":
                 image = image.convert("RGBA")
             image = ImageOps.fit(image.convert(mode), (width, height))
     except Exception as error:  # there is no end to what a broken file can raise
         return f"{type(error).__name__}: {error}"
     return np.asarray(image).reshape(shape)
+
+
+def _in_eight_bits(levels: NDArray) -> NDArray[np.uint8]:
+    """Return the upper 8 of 16 bits, of which Pillow would take the lower ones."""
+    if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+        raise ValueError(
+            f"grey levels of type {levels.dtype} from {levels.min():g} to {levels.max():g}, which "
+            "are not those of 16 bits"
+        )
+    return (levels // 256).astype(np.uint8)
 
 
 def _listed(unread: dict[str, str], most: int = 20) -> str:
@@ -243,7 +254,7 @@ class _Target:
         self.n_rows = 0
         full_shape = (n_most, *shape)
         if self.file is None:
-            self.rows = np.empty(full_shape, np.uint8)
+            self.rows: Any = np.empty(full_shape, np.uint8)
         else:
             # Whatever happens, there is never half a file under the name that was asked for.
             self.part = self.file.with_name(self.file.name + ".part")
@@ -257,15 +268,15 @@ class _Target:
     def discard(self) -> None:
         """Leave no file behind."""
         if self.file is not None:
-            del self.rows
-            self.part.unlink()
+            self.rows = None
+            self.part.unlink(missing_ok=True)
 
     def finish(self) -> NDArray[np.uint8]:
         """Return the rows that were put in."""
         if self.file is None:
             return self.rows[: self.n_rows]
-        start, (n_most, *shape) = self.rows.offset, self.rows.shape  # type: ignore[attr-defined]
-        del self.rows  # and so write what is not yet written
+        start, (n_most, *shape) = self.rows.offset, self.rows.shape
+        self.rows = None  # and so write what is not yet written
         if self.n_rows < n_most:
             header = {"descr": "|u1", "fortran_order": False, "shape": (self.n_rows, *shape)}
             with open(self.part, "r+b") as file:

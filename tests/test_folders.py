@@ -1,5 +1,6 @@
 import builtins
 import os
+import warnings
 
 import joblib
 import numpy as np
@@ -277,3 +278,29 @@ def test_without_pillow(folder, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_pillow)
     with pytest.raises(ImportError, match=r"needs Pillow.*pip install 'sktriplet\[image\]'"):
         load(folder)
+
+
+@pytest.mark.parametrize("levels", [np.full((9, 9), 0.5, np.float32), np.full((9, 9), 70000)])
+def test_grey_levels_that_are_not_those_of_16_bits(tmp_path, levels):
+    save(tmp_path / "a" / "1.png", np.full((9, 9), 50))
+    Image.fromarray(levels.astype(levels.dtype if levels.dtype.kind == "f" else np.int32)).save(
+        tmp_path / "a" / "2.tiff"
+    )
+    with pytest.warns(UnreadableImageWarning, match="grey levels of type .* not those of 16 bits"):
+        images, _ = load(tmp_path, (8, 8))
+    assert len(images) == 1
+
+
+def test_a_warning_that_is_an_error_leaves_no_half_file(folder, tmp_path):
+    (folder / "red" / "broken.png").write_bytes(b"no image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnreadableImageWarning):
+            load(folder, memmap=tmp_path / "out.npy")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_memmap_that_is_a_folder(folder, tmp_path):
+    with pytest.raises(IsADirectoryError, match="memmap must be a file"):
+        load(folder, memmap=tmp_path)
+    assert not list(tmp_path.parent.glob("*.part"))
