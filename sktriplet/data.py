@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, issparse
+from sklearn.utils import check_consistent_length
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
@@ -28,11 +29,17 @@ class ArrayDataset(Dataset):
 
     y : array-like of shape (n_rows,), default=None
         Integer labels. Without them, zeros: skorch's iterators yield pairs.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each row.
     """
 
     def __init__(self, X: ArrayLike | csr_array, y: ArrayLike | None = None):
         self.X: Any = csr_array(X) if issparse(X) else np.asarray(X)
         self.y = np.zeros(len(self), dtype=np.int64) if y is None else np.asarray(y)
+        check_consistent_length(self.X, self.y)
 
     def __len__(self) -> int:
         return self.X.shape[0]

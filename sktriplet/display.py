@@ -1,7 +1,7 @@
 """Pictures of embeddings, of training and of what is found, as scikit-learn's displays.
 
-Each has ``from_predictions``, most have ``from_estimator``; both draw at once, and the display
-that they return can draw again on other axes with ``plot``. matplotlib is needed only then.
+Each has ``from_estimator`` and ``from_predictions``; both draw at once, and the display that
+they return can draw again on other axes with ``plot``. matplotlib is needed only then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -351,7 +351,7 @@ class NeighborsDisplay:
 
         images : array-like of shape (n_rows, height, width[, channels]) or (n_rows, side * side)
 
-        queries : array-like of int, default=None
+        queries : array-like of int or bool, default=None
             Which rows to search with. None takes the first row of each class, of 8 at most.
 
         n_neighbors : int, default=8
@@ -376,7 +376,7 @@ class NeighborsDisplay:
             pictures = pictures.reshape(-1, side, side)
         if queries is None:
             queries = np.sort(np.unique(labels, return_index=True)[1])[:8]
-        asked = np.asarray(queries)
+        asked = np.arange(len(points))[np.atleast_1d(queries)]  # also of -1, or of a mask
         if not 1 <= n_neighbors < len(points):
             raise ValueError(
                 f"n_neighbors must be >= 1 and less than the number of rows, {len(points)}. "
@@ -529,8 +529,14 @@ class DistanceDisplay:
         -------
         DistanceDisplay
         """
-        same, distances = column_or_1d(y).astype(bool), -column_or_1d(decisions)
+        same, distances = column_or_1d(y), -column_or_1d(decisions)
         check_consistent_length(same, distances)
+        if not np.isin(same, [0, 1]).all():
+            raise ValueError(
+                "y must say of each pair whether it is the same, True or False. "
+                f"Got {np.unique(same)[:5].tolist()}."
+            )
+        same = same.astype(bool)
         return cls(distances, same, threshold=threshold).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> "DistanceDisplay":
@@ -608,6 +614,11 @@ def _image_grid(ax: Any, n_rows: int, n_columns: int) -> Any:
 
 def _divided(ax: Any, n_rows: int, n_columns: int, *, hspace: float, sharex: bool = False) -> Any:
     """Divide the place of axes into a grid of others."""
+    if ax.get_subplotspec() is None:
+        raise ValueError(
+            "ax must be one of a figure's subplots, so that its place can be divided. Got axes "
+            "that were put there by add_axes."
+        )
     ax.axis("off")
     grid = ax.get_subplotspec().subgridspec(n_rows, n_columns, hspace=hspace)
     return grid.subplots(sharex=sharex, squeeze=False)

@@ -37,7 +37,8 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         they do; where classes are smaller than K, P is.
 
     min_batches : int, default=1
-        An epoch is ``max(ceil(n_rows / batch_size), min_batches)`` batches.
+        An epoch is as many batches as it takes to draw as many rows as there are, shared
+        among the processes, but no fewer than this.
 
     random_state : int, default=None
         Epoch e is drawn from ``SeedSequence([random_state, e])``: a resumed run goes on
@@ -89,9 +90,11 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         num_replicas: int = 1,
         rank: int = 0,
     ):
-        if not 0 <= rank < num_replicas:
+        _check_integer("rank", rank, 0)
+        _check_integer("num_replicas", num_replicas, 1)
+        if rank >= num_replicas:
             raise ValueError(
-                "rank must be at least 0 and less than num_replicas. "
+                "rank must be less than num_replicas. "
                 f"Got rank={rank} and num_replicas={num_replicas}."
             )
         self.epoch = 0

@@ -68,3 +68,14 @@ def test_device():
 def test_device_that_is_not_there():
     with pytest.raises(InvalidParameterError, match=r"'device'.*'cuda'"):
         validate_device("cuda")
+
+
+def test_a_subclass_may_have_parameters_of_its_own(blobs):
+    class Own(sktriplet.TripletEmbedder):
+        def __init__(self, extra=None, *, max_epochs=1):
+            super().__init__(max_epochs=max_epochs)
+            self.extra = extra
+
+    with pytest.raises(InvalidParameterError, match="'max_epochs' parameter of Own"):
+        Own(extra=3, max_epochs=0).fit(*blobs)
+    assert Own(extra=3).fit(*blobs).transform(blobs[0]).shape == (len(blobs[0]), 64)

@@ -137,3 +137,9 @@ class TestParts:
     def test_consecutive_batches(self):
         loader = BatchLoader(self.part, 2)
         assert [rows.tolist() for rows, _ in loader] == [[50, 30], [10]]
+
+
+@pytest.mark.parametrize("n_labels", [2, 4])
+def test_each_row_has_a_label(n_labels):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[3, "):
+        ArrayDataset(np.zeros((3, 2)), np.zeros(n_labels, dtype=int))

@@ -216,3 +216,25 @@ def test_all_on_given_axes(digits):
     for display in displays:
         assert drawn(display).figure_ is figure
     assert displays[0].plot().figure_ is not figure
+
+
+@pytest.mark.parametrize("queries", [[-1, 2], np.arange(200) % 197 == 2, 3])
+def test_queries_as_one_may_give_them(queries, digits):
+    X, y = digits
+    display = drawn(NeighborsDisplay.from_estimator(AS_IT_IS, X, y, queries=queries))
+    asked = np.atleast_1d(np.arange(200)[queries])
+    assert (display.images[:, 0] == X[asked].reshape(-1, 8, 8)).all()
+    assert (display.images[:, 1:] != display.images[:, :1]).any(axis=(2, 3)).all()
+
+
+@pytest.mark.parametrize("y", [[1, -1], ["same", "different"]])
+def test_distances_of_kinds_that_are_no_truth_values(y):
+    with pytest.raises(ValueError, match="y must say of each pair whether it is the same"):
+        DistanceDisplay.from_predictions(y, [-0.1, -0.9])
+
+
+def test_axes_whose_place_cannot_be_divided(digits):
+    X, y = digits
+    ax = plt.figure().add_axes((0, 0, 1, 1))
+    with pytest.raises(ValueError, match="ax must be one of a figure's subplots"):
+        NeighborsDisplay.from_estimator(AS_IT_IS, X, y, ax=ax)

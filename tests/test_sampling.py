@@ -106,8 +106,14 @@ def test_shares_are_equal_and_long_enough():
 
 @pytest.mark.parametrize("rank", [-1, 2])
 def test_a_rank_that_is_not_there(rank):
-    with pytest.raises(ValueError, match=f"rank must be .* Got rank={rank} and num_replicas=2"):
+    with pytest.raises(ValueError, match=f"rank must be .* [Gg]ot (rank=)?{rank}"):
         BalancedBatchSampler([0, 0, 1], num_replicas=2, rank=rank)
+
+
+@pytest.mark.parametrize("name", ["rank", "num_replicas"])
+def test_numbers_of_processes_are_integers(name):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        BalancedBatchSampler([0, 0, 1], **{name: 1.5})
 
 
 def test_an_epoch_depends_on_seed_and_number_alone():
