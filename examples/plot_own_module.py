@@ -2,9 +2,10 @@
 A network of one's own
 ======================
 
-Signals in which something happens, nobody knows when. The default network looks at each column
-for itself, and a shape that comes later is another shape to it. A convolution over time with a
-maximum at its end does not care when. It is a few lines of PyTorch, handed over as ``module``.
+Signals in which something happens, nobody knows when. The default network does not know
+which columns are neighbours, and a shape that comes later is another shape to it. A convolution
+over time with a maximum at its end does not care when. It is a few lines of PyTorch, handed over
+as ``module``.
 """
 
 # %%

@@ -36,8 +36,8 @@ class TripletLoss(nn.Module):
     .. math:: \max(d(x_a, x_p) - d(x_a, x_n) + \text{margin},\; 0)
 
     over the triplets for which it is positive. A batch without triplets gives a zero
-    that is connected to the graph. Time and memory are in the docstrings of the
-    miners; no strategy takes more than O(B^2) memory.
+    that is connected to the graph. Time and memory are in the docstrings of
+    `semi_hard` and `batch_all_counts`; no strategy takes more than O(B^2) memory.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class TripletLoss(nn.Module):
     loss : {"hinge", "soft_margin"} or callable, default="hinge"
         What a triplet costs; see `sktriplet.losses`. A callable takes
         ``(d_ap, d_an, margin)``, the first two of shape (T,), and returns (T,). With
-        "soft_margin", `margin` only bounds semi-hard mining. Parameters of a callable
-        are not trained with ``mining="all"``.
+        "soft_margin", `margin` only bounds semi-hard mining, and scales the soft-neighbour
+        term. Parameters of a callable are not trained with ``mining="all"``.
     reduction : {"active_mean", "mean", "sum"}, default="active_mean"
         "active_mean" is the mean over triplets with a positive loss, which keeps the
         gradient large while few are left, and says little about progress. "mean" is

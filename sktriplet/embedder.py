@@ -60,8 +60,8 @@ class TripletEmbedder(
 
     loss : {"hinge", "soft_margin"} or callable, default="hinge"
         What a triplet costs: a name in `sktriplet.losses`, or a callable with the
-        signature of the functions there. With ``"soft_margin"``, `margin` is only used
-        when `mining` is ``"semi_hard"``.
+        signature of the functions there. With ``"soft_margin"``, `margin` only bounds
+        semi-hard mining, and scales the soft-neighbour term.
 
     mining : {"semi_hard", "hard", "random", "all"} or callable, default="semi_hard"
         Which triplets of a batch to learn from: a name in `sktriplet.mining`, or a
@@ -144,7 +144,7 @@ class TripletEmbedder(
 
     warm_start : bool, default=False
         Whether fit goes on from where the last one ended, for `max_epochs` more epochs.
-        Changed parameters are in effect, but for those that shape the network.
+        Changed parameters are in effect; those that shape the network must stay.
 
     precision : {"float32", "bfloat16"}, default="float32"
         ``"bfloat16"`` runs the network in mixed precision: faster on GPUs and on
@@ -152,9 +152,9 @@ class TripletEmbedder(
         Distances, losses and weights stay in float32.
 
     random_state : int, RandomState instance or None, default=None
-        Decides the initial weights and the batches. Pass an int for the same bits again,
-        also in joblib's workers; with a `module` of your own, only where torch has as many
-        threads. Global random states are not changed.
+        Decides the initial weights and the batches. Pass an int for the same bits again, also
+        in joblib's workers; with images or a `module` of your own, only where torch has as
+        many threads. Global random states are not changed.
 
     verbose : int, default=0
         Whether to print a line an epoch.
