@@ -214,7 +214,7 @@ class TestStoppedEarly:
 
     @pytest.mark.parametrize("tol", [0.0, 0.05, 0.5])
     def test_the_best_weights_are_kept_however_small_their_gain(self, quick, digits, tol):
-        X, y = digits[0].reshape(len(digits[0]), -1), digits[1]
+        X, y = digits[0][:500].reshape(500, -1), digits[1][:500]
         settings = {"lr": 3e-4, "max_epochs": 6, "early_stopping": True}
         embedder = quick(**settings, n_iter_no_change=6, tol=tol).fit(X, y)
         n_best = 1 + int(np.argmax(embedder.validation_scores_))
