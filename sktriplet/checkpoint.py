@@ -100,7 +100,7 @@ def _told_apart_by(net: Any, dataset: Any) -> dict[str, str]:
     numbers = {
         name: value
         for name, value in net.optimizer_.defaults.items()
-        if isinstance(value, float | tuple)
+        if type(value) in (int, float, tuple)  # flags such as fused go by the device
     }
     described = {
         "data": data,

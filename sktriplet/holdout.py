@@ -6,7 +6,6 @@ each other, and nearest of all within the classes that the network was taught to
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -67,7 +66,7 @@ def held_out_folds(
     Raises
     ------
     ValueError
-        If it comes from the embedder, it says in which fold.
+        If it comes from the embedder, a note says in which fold.
     """
     y = classes[labels]
     if cv is None or isinstance(cv, Integral):
@@ -80,19 +79,12 @@ def held_out_folds(
     for number, (train, test) in enumerate(splits, start=1):
         fitted = clone(embedder)
         if not is_fitted:
-            with _errors_of_fold(number, len(splits)):
+            try:
                 fitted.fit(X[train], y[train])
+            except ValueError as error:
+                error.add_note(f"Rows held out in fold {number} of {len(splits)} were left out.")
+                raise
         yield Fold(fitted, train, test)
-
-
-@contextmanager
-def _errors_of_fold(number: int, n_folds: int) -> Iterator[None]:
-    """Say of errors that they are about a part of the rows."""
-    try:
-        yield
-    except ValueError as error:
-        message = f"Without the rows held out in fold {number} of {n_folds}: {error}"
-        raise type(error)(message) from error
 
 
 def threshold_at(rate: float, distances: NDArray) -> float:
