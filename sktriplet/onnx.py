@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
@@ -48,9 +49,10 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
         Fitted. Whatever stands around the embedders is exported by :func:`skl2onnx.to_onnx`, which
         knows what a `TripletEmbedder` is once this module has been imported.
 
-    X : array-like or DataFrame of shape (n_samples, ...)
+    X : array-like, sparse matrix or DataFrame of shape (n_samples, ...)
         A row or more like those that the model is to be given. The type of the model's input and
         the shape of its rows are those of X; each column of a data frame is an input of its own.
+        ONNX has no sparse matrices: the model of one takes such rows as dense ones.
 
     **options
         Passed on to :func:`skl2onnx.to_onnx`, such as ``target_opset`` or ``options``.
@@ -83,7 +85,7 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
     else:
-        X = np.asarray(X)
+        X = X[:1].toarray() if issparse(X) else np.asarray(X)
     model = inline_local_functions(skl2onnx.to_onnx(estimator, X, **options))
     opsets = [opset for opset in model.opset_import if opset.domain != DOMAIN]
     del model.opset_import[:]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -194,6 +195,12 @@ class TestModels:
             feed = {name: X[[name]].to_numpy() for name in X}
             (embeddings,) = run(to_onnx(estimator, X[:1]), feed)
             assert_allclose(embeddings, estimator.transform(X), atol=1e-5)
+
+    def test_sparse_rows_tell_the_shape_of_dense_ones(self, quick, digits):
+        X, y = digits
+        embedder = quick(module=Linear).fit(csr_array(X), y)
+        model = to_onnx(embedder, csr_array(X[:3], dtype=np.float32))
+        assert_same_embeddings(model, embedder, X.astype(np.float32))
 
     @pytest.mark.slow
     def test_skl2onnx_itself(self, quick, blobs):
