@@ -87,6 +87,13 @@ def held_out_folds(
         yield Fold(fitted, train, test)
 
 
+def embed(embedder: Any, rows: NDArray | csr_array) -> NDArray:
+    """Return the embeddings of rows whose columns have been checked, and have no names any more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        return np.asarray(embedder.transform(rows))
+
+
 def threshold_at(rate: float, distances: NDArray) -> float:
     """Return a threshold that as many distances as possible, and no larger part, are within.
 

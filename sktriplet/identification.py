@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktriplet.constraints import validate_parameters
 from sktriplet.embedder import TripletEmbedder
-from sktriplet.holdout import held_out_folds, threshold_at
+from sktriplet.holdout import embed, held_out_folds, threshold_at
 from sktriplet.search import most_within
 from sktriplet.validation import (
     remember,
     validate_enrolment,
+    validate_names,
     validate_rows,
     validate_training_data,
 )
@@ -146,6 +147,8 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         rows, labels, seen = validate_training_data(self, X, y)
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
+        if isinstance(embedder, FrozenEstimator):
+            validate_names(embedder, X)
         unknown_label = self._label_for_strangers(classes)
         if self.cv is None or isinstance(self.cv, Integral):  # each row is held out once
             self._check_rate(len(labels))
@@ -157,7 +160,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             fitted.fit(rows, classes[labels])
         self.estimator_, self.threshold_, self.unknown_label_ = fitted, threshold, unknown_label
         remember(self, seen)
-        self._enrolled = self._embed(rows)
+        self._enrolled = embed(self.estimator_, rows)
         self._enrolled_classes = classes[labels]
         return self._index()
 
@@ -186,7 +189,7 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         rows, y = validate_enrolment(self, X, y, self.classes_)
         self._check_no_class(self.unknown_label_, y)
-        self._enrolled = np.concatenate([self._enrolled, self._embed(rows)])
+        self._enrolled = np.concatenate([self._enrolled, embed(self.estimator_, rows)])
         self._enrolled_classes = np.concatenate([self._enrolled_classes, y])
         return self._index()
 
@@ -206,7 +209,8 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             And how far it is.
         """
         check_is_fitted(self)
-        distances, nearest = self._neighbors.kneighbors(self._embed(validate_rows(self, X)))
+        embeddings = embed(self.estimator_, validate_rows(self, X))
+        distances, nearest = self._neighbors.kneighbors(embeddings)
         return self._enrolled_classes[nearest[:, 0]], distances[:, 0]
 
     def predict(self, X: Any) -> NDArray:
@@ -291,17 +295,14 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Look for each row among the other classes, with an embedder that has not seen it."""
         distances = []
         for fold in held_out_folds(embedder, rows, classes, labels, self.cv):
-            gallery = np.asarray(fold.embedder.transform(rows[fold.train]))
-            strangers = np.asarray(fold.embedder.transform(rows[fold.test]))
+            gallery = embed(fold.embedder, rows[fold.train])
+            strangers = embed(fold.embedder, rows[fold.test])
             for label in np.unique(labels[fold.test]):
                 others = gallery[labels[fold.train] != label]
                 nearest = NearestNeighbors(n_neighbors=1).fit(others)
                 of_label = strangers[labels[fold.test] == label]
                 distances.append(nearest.kneighbors(of_label)[0][:, 0])
         return np.concatenate(distances)
-
-    def _embed(self, rows: NDArray | csr_array) -> NDArray:
-        return np.asarray(self.estimator_.transform(rows))
 
     def _index(self) -> "OpenSetClassifier":
         """Make what is enrolled searchable."""

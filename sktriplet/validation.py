@@ -136,6 +136,18 @@ def validate_rows(estimator: Any, X: Any) -> NDArray | csr_array:
     return X
 
 
+def validate_names(estimator: Any, X: Any) -> None:
+    """Check that a data frame has the columns that a fitted estimator has seen, in their order.
+
+    Raises
+    ------
+    ValueError
+        If they are others. Where the estimator knows no names, they may be any.
+    """
+    if hasattr(X, "columns") and hasattr(estimator, "feature_names_in_"):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+
+
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Let errors about an array name it, also those of NumPy, which does not know the name."""

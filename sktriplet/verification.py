@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktriplet.constraints import validate_parameters
 from sktriplet.embedder import TripletEmbedder
-from sktriplet.holdout import held_out_folds, threshold_at
+from sktriplet.holdout import embed, held_out_folds, threshold_at
 from sktriplet.search import most_within
 from sktriplet.validation import (
     remember,
+    validate_names,
     validate_pairs,
     validate_same,
     validate_training_data,
@@ -145,6 +146,8 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
             self._check_rate(len(labels))
         classes = seen.pop("classes_")
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
+        if isinstance(embedder, FrozenEstimator):
+            validate_names(embedder, X)
         folds = self._held_out_distances(embedder, rows, classes, labels)
         same, different = _pooled(folds)
         self._check_support(folds, same, different)
@@ -184,11 +187,8 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         pairs = validate_pairs(self, pairs)
         rows = pairs.reshape(-1, *pairs.shape[2:])
-        left, right = (
-            np.asarray(self.estimator_.transform(rows), dtype=float)
-            .reshape(len(pairs), 2, -1)
-            .swapaxes(0, 1)
-        )
+        embeddings = embed(self.estimator_, rows).astype(float)
+        left, right = embeddings.reshape(len(pairs), 2, -1).swapaxes(0, 1)
         return -np.linalg.norm(left - right, axis=1)
 
     def predict(self, pairs: Any) -> NDArray[np.bool_]:
@@ -254,7 +254,7 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
         for fitted, test in parts:
             by_class = test[np.argsort(labels[test], kind="stable")]
             taken = by_class[np.linspace(0, len(test) - 1, min(len(test), MAX_ROWS)).astype(int)]
-            embeddings = np.asarray(fitted.transform(rows[taken]), dtype=np.float64)
+            embeddings = embed(fitted, rows[taken]).astype(float)
             folds.append((euclidean_distances(embeddings).astype(np.float32), labels[taken]))
         return folds
 

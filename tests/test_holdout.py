@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from sktriplet import OpenSetClassifier, PairVerifier
 from sktriplet.holdout import held_out_folds, threshold_at
 
 
@@ -73,6 +75,29 @@ def test_what_is_frozen_is_not_fitted(iris):
     scaler = StandardScaler().fit(X[:50])
     for fold in held_out_folds(FrozenEstimator(scaler), X, np.unique(y), y, None):
         assert (fold.embedder.transform(X) == scaler.transform(X)).all()
+
+
+@pytest.mark.parametrize("kind", [OpenSetClassifier, PairVerifier])
+class TestFrozenOnADataFrame:
+    """Warnings are errors here: one is due where names of columns are missing."""
+
+    def test_it_is_fitted_and_asked_without_a_word(self, kind, iris):
+        X, y = pd.DataFrame(iris[0], columns=list("abcd")), iris[1]
+        estimator = kind(FrozenEstimator(StandardScaler().fit(X[::2]))).fit(X[1::2], y[1::2])
+        if kind is OpenSetClassifier:
+            assert estimator.enroll(X[:10], y[:10]).predict(X).shape == (150,)
+        else:
+            assert estimator.predict(np.stack([X, X], axis=1)).all()
+
+    def test_columns_in_another_order(self, kind, iris):
+        X, y = pd.DataFrame(iris[0], columns=list("abcd")), iris[1]
+        estimator = kind(FrozenEstimator(StandardScaler().fit(X)))
+        with pytest.raises(ValueError, match="Feature names must be in the same order"):
+            estimator.fit(X[list("badc")], y)
+
+    def test_names_that_it_has_not_seen(self, kind, iris):
+        X, y = pd.DataFrame(iris[0], columns=list("abcd")), iris[1]
+        assert kind(FrozenEstimator(StandardScaler().fit(iris[0]))).fit(X, y).n_features_in_ == 4
 
 
 @pytest.mark.parametrize(
