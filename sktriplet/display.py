@@ -16,6 +16,8 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 RIGHT, WRONG = "tab:green", "tab:red"
 # With the ten colours of a palette these tell 60 classes apart.
 MARKERS = "o^sDvP"
+# So many of an image matplotlib can draw, and only where they come last.
+CHANNELS = (1, 3, 4)
 
 
 class EmbeddingDisplay:
@@ -310,8 +312,8 @@ class NeighborsDisplay:
         y : array-like of shape (n_rows,)
 
         images : array-like of shape (n_rows, height, width[, channels]), default=None
-            What to show. None shows the rows of X, where they are images or are
-            flattened from square ones.
+            What to show; channels may come first, too. None shows the rows of X, where they
+            are images or are flattened from square ones.
 
         queries : array-like of int, default=None
             Which rows to search with. None takes the first row of each class, of 8 at most.
@@ -350,6 +352,7 @@ class NeighborsDisplay:
         y : array-like of shape (n_rows,)
 
         images : array-like of shape (n_rows, height, width[, channels]) or (n_rows, side * side)
+            Channels may come first, too.
 
         queries : array-like of int or bool, default=None
             Which rows to search with. None takes the first row of each class, of 8 at most.
@@ -374,6 +377,8 @@ class NeighborsDisplay:
                     f"from square ones. Got shape {pictures.shape}."
                 )
             pictures = pictures.reshape(-1, side, side)
+        elif pictures.ndim == 4 and pictures.shape[3] not in CHANNELS:
+            pictures = np.moveaxis(pictures, 1, 3)
         if queries is None:
             queries = np.sort(np.unique(labels, return_index=True)[1])[:8]
         asked = np.arange(len(points))[np.atleast_1d(queries)]  # also of -1, or of a mask

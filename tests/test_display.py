@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
@@ -166,7 +167,13 @@ def test_a_row_among_its_copies_is_not_its_own_neighbor():
 def test_neighbors_in_colour(digits):
     X, y = digits
     images = np.repeat(X.reshape(-1, 8, 8, 1) / 16, 3, axis=3)
-    drawn(NeighborsDisplay.from_predictions(X, y, images, queries=[0], n_neighbors=2))
+    last = drawn(NeighborsDisplay.from_predictions(X, y, images, queries=[0], n_neighbors=2))
+    first = drawn(
+        NeighborsDisplay.from_predictions(
+            X, y, images.transpose(0, 3, 1, 2), queries=[0], n_neighbors=2
+        )
+    )
+    assert_array_equal(first.images, last.images)
 
 
 @pytest.mark.parametrize(
