@@ -196,6 +196,7 @@ class TestModels:
             (embeddings,) = run(to_onnx(estimator, X[:1]), feed)
             assert_allclose(embeddings, estimator.transform(X), atol=1e-5)
 
+    @pytest.mark.slow
     def test_sparse_rows_tell_the_shape_of_dense_ones(self, quick, digits):
         X, y = digits
         embedder = quick(module=Linear).fit(csr_array(X), y)
