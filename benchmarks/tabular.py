@@ -528,9 +528,13 @@ def data_set_table(rows: list[dict]) -> str:
         "| rows in training | " + " | ".join(f"{sizes[name]}" for name in accuracy) + " |",
     ]
     n_splits = pd.DataFrame(rows).groupby(["method", "data"]).size().unstack()
-    best = accuracy.where(n_splits == n_splits.loc["ours"]).max()
+    comparable = accuracy.where(n_splits == n_splits.loc["ours"])
+    is_best = comparable == comparable.max()
     for method, values in accuracy.iterrows():
-        cells = [f"**{x:.1f}**" if x == best[name] else cell(x, 1) for name, x in values.items()]
+        cells = [
+            f"**{x:.1f}**" if is_best.loc[method, name] else cell(x, 1)
+            for name, x in values.items()
+        ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
