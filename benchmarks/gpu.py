@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py                       # on CUDA, to benchmarks/results/gpu.jsonl
     python benchmarks/gpu.py --device cpu --quick  # small and printed only: does it run?
-    python benchmarks/gpu.py --table               # write the results into docs/many_machines.md
+    python benchmarks/gpu.py --table               # write the results into docs/distributed.md
 
 What is compared takes turns, and the median of the paired ratios is reported, as in
-`benchmarks/engine.py`. Times on the CPU are with as many threads as it has cores.
+`benchmarks/training.py`. Times on the CPU are with as many threads as it has cores.
 """
 
 import argparse
@@ -29,16 +29,17 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from sktriplet import TripletEmbedder
-from sktriplet.criterion import MINING_STRATEGIES, TripletLoss
-from sktriplet.data import ArrayDataset
+from sktriplet.losses import TripletLoss
+from sktriplet.losses._triplet import MINING_STRATEGIES
 from sktriplet.mining import MINERS
-from sktriplet.modules import ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
-from sktriplet.net import TripletNet
-from sktriplet.sampling import BalancedBatchSampler
+from sktriplet.networks import ConvNet
+from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwork, Standardizer
+from sktriplet.training import BalancedBatchSampler, TripletNet
+from sktriplet.training._data import ArrayDataset
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "gpu.jsonl"
-PAGE = HERE.parent / "docs" / "many_machines.md"
+PAGE = HERE.parent / "docs" / "distributed.md"
 
 
 class Sizes(NamedTuple):

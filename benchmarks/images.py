@@ -63,11 +63,12 @@ from torch.nn import functional as F
 import sktriplet
 from sktriplet import TripletEmbedder
 from sktriplet.augmentation import AUGMENTATIONS
-from sktriplet.criterion import TripletLoss
-from sktriplet.data import as_tensor
+from sktriplet.losses import TripletLoss
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.modules import ChannelsFirst, ConvNet, EmbeddingNetwork, Standardizer
-from sktriplet.sampling import BalancedBatchSampler
+from sktriplet.networks import ConvNet
+from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwork, Standardizer
+from sktriplet.training import BalancedBatchSampler
+from sktriplet.training._data import as_tensor
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "images.jsonl"

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sktriplet.criterion import MINING_STRATEGIES, TripletLoss
+from sktriplet.losses import TripletLoss
+from sktriplet.losses._triplet import MINING_STRATEGIES
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "losses.jsonl"

@@ -4,7 +4,7 @@
     python benchmarks/tabular.py --splits 3 --data wine sonar --methods ours svc
     python benchmarks/tabular.py --again ours   # drop the rows of a method and measure it anew
     python benchmarks/tabular.py --others       # 21 tables that nothing was ever chosen by
-    python benchmarks/tabular.py --table        # write table and plot into docs/benchmarks.md
+    python benchmarks/tabular.py --table        # write table and plot into docs/benchmarks/tabular.md
 
 What the results file already holds is not measured again, so that a run can be broken off, and
 continued in another environment: pytabkit wants one of its own. A method whose package is
@@ -53,8 +53,8 @@ from sklearn.svm import SVC
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "tabular.jsonl"
-PAGE = HERE.parent / "docs" / "benchmarks.md"
-PLOT = PAGE.with_name("benchmarks.svg")
+PAGE = HERE.parent / "docs" / "benchmarks/tabular.md"
+PLOT = PAGE.with_name("benchmarks/tabular.svg")
 
 DATA_SETS = (
     "letter",
@@ -139,8 +139,8 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
         import torch
 
         from sktriplet import TripletEmbedder
-        from sktriplet.assembly import FEW_VALUES
-        from sktriplet.net import TripletNet
+        from sktriplet._build import FEW_VALUES
+        from sktriplet.training import TripletNet
 
         torch.manual_seed(self.random_state)
         settings = TripletEmbedder().get_params()
@@ -185,7 +185,7 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
             return self.network_(rows).numpy()
 
     def _members(self, settings, width, n_components):
-        from sktriplet.members import MLPEnsemble
+        from sktriplet.networks import MLPEnsemble
 
         return MLPEnsemble(
             (width,),
@@ -216,7 +216,7 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
         from pytorch_metric_learning.samplers import MPerClassSampler
         from torch.utils.data import BatchSampler
 
-        from sktriplet.modules import EmbeddingNetwork
+        from sktriplet.networks._embedding_network import EmbeddingNetwork
 
         per_class = max(settings["samples_per_class"], settings["batch_size"] // n_classes)
         size = per_class * min(n_classes, settings["batch_size"] // per_class)

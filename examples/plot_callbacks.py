@@ -24,7 +24,7 @@ from skorch.callbacks import Callback
 from sktriplet import TripletEmbedder
 from sktriplet.display import TrainingDisplay
 from sktriplet.metrics import recall_at_k_score
-from sktriplet.net import TripletNet
+from sktriplet.training import TripletNet
 
 start = perf_counter()
 X, y = load_digits(return_X_y=True)

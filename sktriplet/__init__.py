@@ -1,8 +1,7 @@
-"""Metric learning in scikit-learn's form: embeddings whose nearest neighbours are right."""
+"""scikit-learn compatible deep metric learning with triplet losses."""
 
-from sktriplet.embedder import TripletEmbedder
-from sktriplet.identification import OpenSetClassifier
-from sktriplet.verification import PairVerifier
+from sktriplet._embedder import TripletEmbedder
+from sktriplet.recognition import OpenSetClassifier, PairVerifier
 
 __all__ = ["OpenSetClassifier", "PairVerifier", "TripletEmbedder"]
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from sktriplet.embedder import TripletEmbedder
+from sktriplet._embedder import TripletEmbedder
 
 try:
     import onnxscript  # noqa: F401  (torch exports with it)

@@ -5,8 +5,8 @@ from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 
 from sktriplet import TripletEmbedder
 
-# A script that test_distributed starts; it wants accelerate, which is not always there.
-collect_ignore = ["train_together.py"]
+# Programs, some of which need optional packages.
+collect_ignore = ["scripts"]
 
 
 def pytest_runtest_setup(item):

@@ -1,76 +1,85 @@
-"""The arrows of the house: who may import whom."""
+"""Allowed imports between modules."""
 
 import ast
-import pkgutil
+import subprocess
+import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import sktriplet
 
-ALLOWED = {
-    "onnx": {"embedder"},
-    "verification": {"constraints", "embedder", "holdout", "search", "validation"},
-    "identification": {"constraints", "embedder", "holdout", "search", "validation"},
-    "holdout": {"search"},
-    "embedder": {
-        *("assembly", "callbacks", "constraints", "data", "exceptions", "metrics", "net"),
-        *("persistence", "validation"),
-    },
-    "persistence": {"assembly", "constraints", "exceptions", "net"},
-    "assembly": {"augmentation", "data", "exceptions", "members", "modules", "net"},
-    "constraints": {"augmentation", "criterion", "distances", "exceptions", "losses", "net"},
-    "validation": {"exceptions"},
-    "callbacks": {"data", "distributed", "exceptions"},
-    "net": {"callbacks", "criterion", "data", "distributed", "exceptions", "sampling"},
-    "distributed": set(),
-    "criterion": {"distances", "losses", "mining", "nca"},
-    "distances": set(),
-    "mining": set(),
-    "losses": set(),
-    "nca": set(),
-    "sampling": set(),
-    "augmentation": set(),
-    "data": {"folders"},
-    "folders": {"exceptions"},
-    "members": {"modules"},
-    "modules": set(),
-    "metrics": {"search"},
-    "search": set(),
-    "display": set(),
-    "checkpoint": {"data", "distributed", "persistence"},
-    "exceptions": set(),
+PACKAGE = Path(sktriplet.__path__[0])
+# From top to bottom. A component imports from lower layers only.
+LAYERS = [
+    {"onnx", "recognition"},
+    {"_embedder"},
+    {"_serialization"},
+    {"_build"},
+    {"training"},
+    {"losses"},
+    {"mining", "distances"},
+    {"networks", "metrics", "_input_validation", "augmentation", "datasets", "display"},
+    {"_parameters", "exceptions"},
+]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
 }
-MODULES = [module.name for module in pkgutil.iter_modules(sktriplet.__path__)]
+COMPONENTS = {module.split(".")[0] for module in MODULES}
+LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 
-def imported_by(module):
-    tree = ast.parse((Path(sktriplet.__path__[0]) / f"{module}.py").read_text())
-    for node in ast.walk(tree):
+def imported_by(path):
+    """Yield the modules of this package that a file imports, as dotted names without ``sktriplet``."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from ([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, module = name.partition(".")
+            if package == "sktriplet" and module:
+                yield module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_follow_the_arrows(module):
+def test_every_component_has_a_layer():
+    assert set(LAYER_OF) == COMPONENTS
+
+
+@pytest.mark.parametrize("component", sorted(COMPONENTS))
+def test_imports_go_to_lower_layers(component):
+    files = [PACKAGE / f"{component}.py", *(PACKAGE / component).rglob("*.py")]
     imported = {
-        name.split(".")[1] for name in imported_by(module) if name.startswith("sktriplet.")
-    } & set(MODULES)
-    assert imported <= ALLOWED[module]
+        name.split(".")[0] for path in files if path.exists() for name in imported_by(path)
+    } - {component}
+    upward = {name for name in imported if LAYER_OF[name] <= LAYER_OF[component]}
+    assert not upward
 
 
-def test_arrows_run_one_way():
-    """There is an order of the modules in which each imports earlier ones only."""
-    remaining = dict(ALLOWED)
-    while remaining:
-        leaves = {name for name, below in remaining.items() if not below & set(remaining)}
-        assert leaves, f"a circle among {sorted(remaining)}"
-        remaining = {name: below for name, below in remaining.items() if name not in leaves}
+def test_no_import_cycles():
+    """Also among the modules of one subpackage, which import each other by their full names."""
+    graph = {
+        module: set(imported_by(PACKAGE / f"{module.replace('.', '/')}.py")) & MODULES
+        for module in MODULES
+    }
+    TopologicalSorter(graph).prepare()
 
 
 def test_every_module_has_its_tests():
-    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
-    assert set(MODULES) <= tests
+    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.rglob("test_*.py")}
+    assert {module.split(".")[-1].lstrip("_") for module in MODULES} <= tests
+
+
+def test_import_is_cheap():
+    heavy = ("matplotlib", "pandas", "onnx", "accelerate", "PIL")
+    code = f"import sys, sktriplet; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"

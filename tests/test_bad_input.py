@@ -12,16 +12,15 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet.criterion import ContrastiveLoss, TripletLoss
-from sktriplet.data import load_image_folder
+from sktriplet.datasets import load_image_folder
 from sktriplet.exceptions import DivergenceError, InvalidParameterError
+from sktriplet.losses import ContrastiveLoss, TripletLoss
 from sktriplet.metrics import (
     mean_average_precision_at_r_score,
     r_precision_score,
     recall_at_k_score,
 )
-from sktriplet.net import TripletNet
-from sktriplet.sampling import BalancedBatchSampler
+from sktriplet.training import BalancedBatchSampler, TripletNet
 
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 Y = np.arange(30) % 3

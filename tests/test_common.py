@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 import sktriplet
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet.data import as_tensor
-from sktriplet.validation import validate_rows
+from sktriplet._input_validation import validate_rows
+from sktriplet.training._data import as_tensor
 
 
 class RowVerifier(PairVerifier):

@@ -39,7 +39,7 @@ def public_names():
         for node in tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 yield f"sktriplet.{module}.{node.name}"
-    yield "sktriplet.data.load_image_folder"
+    yield "sktriplet.datasets.load_image_folder"
 
 
 def test_reference_is_all_that_is_public():

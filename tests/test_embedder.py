@@ -21,13 +21,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktriplet import TripletEmbedder
-from sktriplet.criterion import ContrastiveLoss
 from sktriplet.distances import sqeuclidean
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.losses import ContrastiveLoss
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.mining import semi_hard
-from sktriplet.modules import MLP
-from sktriplet.net import TripletNet
+from sktriplet.networks import MLP
+from sktriplet.training import TripletNet
 
 
 def weights(embedder):

@@ -12,10 +12,12 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sktriplet import TripletEmbedder
-from sktriplet.criterion import MINING_STRATEGIES, TripletLoss
 from sktriplet.distances import DISTANCES
-from sktriplet.mining import MINERS, batch_all_counts
-from sktriplet.net import TripletNet
+from sktriplet.losses import TripletLoss
+from sktriplet.losses._batch_all import batch_all_counts
+from sktriplet.losses._triplet import MINING_STRATEGIES
+from sktriplet.mining import MINERS
+from sktriplet.training import TripletNet
 
 pytestmark = pytest.mark.gpu
 

@@ -10,9 +10,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from skorch.callbacks import Checkpoint
 
 from sktriplet.exceptions import DivergenceError
-from sktriplet.members import MLPEnsemble
 from sktriplet.metrics import recall_at_k_score
-from sktriplet.net import TripletNet
+from sktriplet.networks import MLPEnsemble
+from sktriplet.training import TripletNet
 
 
 def blobs_with(n_rows=120, n_classes=3, seed=0):

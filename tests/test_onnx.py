@@ -19,14 +19,14 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from torch import nn
 
 from sktriplet import TripletEmbedder
-from sktriplet.net import TripletNet
+from sktriplet.training import TripletNet
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx")
 pytest.importorskip("onnxscript")
 
-from sktriplet.onnx import to_onnx  # noqa: E402  (after the packages that it needs)
+from sktriplet.onnx import to_onnx
 
 
 def run(model, X):

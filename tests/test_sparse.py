@@ -23,8 +23,8 @@ from skorch.dataset import ValidSplit
 from torch.utils.data import DataLoader
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet.modules import MLP
-from sktriplet.net import TripletNet
+from sktriplet.networks import MLP
+from sktriplet.training import TripletNet
 
 
 def weights(embedder):

@@ -1,0 +1,130 @@
+"""Fits of random settings on random small data: each is sane, or is refused by name.
+
+`tests/test_fuzz.py` looks at a few of them. This looks at as many as there is time for:
+
+    python tests/fuzz.py --minutes 10
+"""
+
+import argparse
+import pickle
+import time
+import traceback
+import warnings
+
+import numpy as np
+import torch
+from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
+from sklearn.base import clone
+
+from sktriplet import TripletEmbedder
+from sktriplet.exceptions import DivergenceError, InvalidParameterError
+from sktriplet.training import TripletNet
+
+SETTINGS = {
+    "n_components": [1, 2, 7, 33],
+    "margin": [1e-6, 0.2, 100.0],
+    "loss": ["hinge", "soft_margin"],
+    "mining": ["semi_hard", "hard", "random", "all"],
+    "metric": ["sqeuclidean", "euclidean", "cosine"],
+    "nca_weight": [0.0, 2.0],
+    "normalize": [True, False],
+    "hidden_layer_sizes": [(), (1,), (8, 4)],
+    "n_members": [1, 2, 4],
+    "standardize": [True, False],
+    "batch_size": [3, 16, 1000],
+    "samples_per_class": [2, 5, 50],
+    "max_epochs": [1, 3],
+    "lr": [1e-4, 2e-3, 0.5],
+    "early_stopping": [False, True],
+    "validation_fraction": [0.1, 0.5],
+    "precision": ["float32", "bfloat16"],
+    "augment": [None, "crop_erase", "crop_flip_erase"],
+    "net": [
+        None,
+        TripletNet(min_batches=1),
+        TripletNet(optimizer=torch.optim.SGD, optimizer__momentum=0.9),
+    ],
+}
+SCALES = [1e-30, 1e-3, 1.0, 1e6, 1e30]
+REFUSALS = ("rows to hold out", "class with at least 2 rows", "at least 2 classes")
+
+
+def random_case(seed):
+    """Return an embedder, rows and labels."""
+    rng = np.random.default_rng(seed)
+    settings = {name: values[rng.integers(len(values))] for name, values in SETTINGS.items()}
+    is_image = rng.random() < 0.25
+    if not is_image:
+        settings["augment"] = None
+    if settings["metric"] == "cosine":
+        settings["normalize"] = True
+    embedder = TripletEmbedder(random_state=int(seed), **settings)
+    n_rows = int(rng.choice([3, 7, 40, 150, 400]))
+    n_classes = int(rng.integers(1, min(n_rows // 2, 12) + 1))
+    names = np.array([f"class {number}" for number in range(n_classes)])
+    y = rng.choice(names, n_rows, p=rng.dirichlet(np.full(n_classes, 3.0)))
+    if is_image:
+        shape = [(n_rows, 8, 9), (n_rows, 3, 8, 8), (n_rows, 8, 8, 4)][rng.integers(3)]
+        X = rng.integers(256, size=shape).astype(rng.choice(["uint8", "float32"]))
+        return embedder, X, y
+    n_features = int(rng.integers(1, 30))
+    X = rng.normal(size=(n_rows, n_features)) * rng.choice(SCALES, size=n_features)
+    X[:, rng.random(n_features) < 0.2] = rng.normal()
+    X[rng.random(X.shape) < rng.choice([0, 0.5, 0.95])] = 0
+    X = X[rng.integers(n_rows, size=n_rows)] if rng.random() < 0.3 else X
+    return embedder, csr_array(X) if rng.random() < 0.3 else X, y
+
+
+def check(seed):
+    """Fit twice, look at what comes out, and say whether the case was refused."""
+    embedder, X, y = random_case(seed)
+    state = torch.get_rng_state()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            embedder.fit(X, y)
+            embedded = embedder.transform(X)
+            again = clone(embedder).fit(X, y).transform(X)
+    except (InvalidParameterError, DivergenceError, ValueError) as error:
+        # Without standardization numbers of 1e30 may well be too much.
+        is_too_large = not embedder.standardize and "infin" in str(error)
+        diverged = isinstance(error, DivergenceError)
+        assert diverged or is_too_large or any(part in str(error) for part in REFUSALS)  # noqa: PT017
+        assert not hasattr(embedder, "net_")
+        return True
+    assert embedded.shape == (len(y), embedder.n_components)
+    assert embedded.dtype == np.float32
+    assert np.isfinite(embedded).all()
+    if embedder.normalize:
+        assert (np.linalg.norm(embedded.astype(float), axis=1) < 1 + 1e-5).all()
+    assert_array_equal(again, embedded)
+    assert_array_equal(pickle.loads(pickle.dumps(embedder)).transform(X), embedded)
+    some = embedder.transform(X[:1])
+    assert np.allclose(some, embedded[:1], atol=1e-2 * max(1, np.abs(embedded).max()))
+    assert torch.equal(torch.get_rng_state(), state)
+    return False
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--first", type=int, default=0, help="seed to begin with")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    end = time.monotonic() + 60 * arguments.minutes
+    seed, n_refused, failed = arguments.first, 0, []
+    while time.monotonic() < end:
+        try:
+            n_refused += check(seed)
+        except Exception:
+            failed.append(seed)
+            traceback.print_exc()
+        seed += 1
+    n_cases = seed - arguments.first
+    print(f"{n_cases} cases, {n_refused} refused by name, failed: {failed}")
+
+
+if __name__ == "__main__":
+    main()
