@@ -1,33 +1,43 @@
-"""Errors and warnings that a user may want to catch by name."""
+"""Errors and warnings that users may want to catch by name."""
 
+from sklearn.utils._param_validation import InvalidParameterError
 
-class InvalidParameterError(ValueError, TypeError):
-    """A parameter of an estimator has a value or a type that it cannot have."""
+__all__ = [
+    "CollapseWarning",
+    "DivergenceError",
+    "InvalidParameterError",
+    "OverfittingWarning",
+    "UnreadableImageWarning",
+]
 
 
 class DivergenceError(FloatingPointError):
-    """Training has left the finite numbers, and was ended."""
+    """Training was stopped because the loss or the embeddings became NaN or infinite."""
 
 
 class CollapseWarning(UserWarning):
-    """The network maps all rows to nearly the same point."""
+    """The network maps all samples to nearly the same embedding."""
 
 
-class MemorizationWarning(UserWarning):
-    """Training rows are told apart perfectly, and held-out rows are not."""
-
-
-class OtherVersionWarning(UserWarning):
-    """A fitted estimator was saved by another version of sktriplet."""
+class OverfittingWarning(UserWarning):
+    """Training samples are retrieved almost perfectly, and held-out samples are not."""
 
 
 class UnreadableImageWarning(UserWarning):
     """Some image files could not be read.
 
+    Parameters
+    ----------
+    message : str
+        Text of the warning.
+
+    reasons : dict of str to str, default=None
+        Reason for each path.
+
     Attributes
     ----------
     reasons : dict of str to str
-        Path of each of them, to why.
+        Reason for each path.
     """
 
     def __init__(self, message: str, reasons: dict[str, str] | None = None):
