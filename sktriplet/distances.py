@@ -1,8 +1,8 @@
-"""Distances between all rows of a batch: ``(embeddings) -> (B, B)``, small means alike.
+"""Pairwise distances of a batch, ``(B, D) -> (B, B)``; small means similar.
 
-Each function is differentiable, has zeros on the diagonal and no negative entry, and
-computes in float32 at least, also under autocast. A callable of the same signature is
-accepted wherever a name is.
+Each function is differentiable, returns zeros on the diagonal and no negative entries, and
+computes in float32 or float64, also under autocast. Any callable with this signature is accepted
+wherever a name is.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Distance = Callable[[Tensor], Tensor]
 
 
 def _in_full_precision(distance: Distance) -> Distance:
-    """Let `distance` see float32 or float64, and no autocast."""
+    """Compute a distance in float32 or float64, outside of autocast."""
 
     @wraps(distance)
     def full_precision(embeddings: Tensor) -> Tensor:
@@ -28,17 +28,17 @@ def _in_full_precision(distance: Distance) -> Distance:
 
 
 class _SquaredEuclidean(torch.autograd.Function):
-    """Squared distances from one matrix product, and their gradient from two.
+    """Squared distances from one matrix product, with a gradient from two.
 
-    Autograd would keep and walk a (B, B) matrix for every elementwise step.
+    Autograd would store and traverse a (B, B) matrix for every elementwise operation.
     """
 
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:
         ctx.save_for_backward(points)
         gram = points @ points.T
-        # Norms off the diagonal of the same product are rounded as its other entries
-        # are, so that equal points are at distance zero.
+        # Norms from the diagonal of the same product are rounded like its other entries, so
+        # equal points have distance zero.
         squared_norms = gram.diagonal()
         distances = squared_norms[:, None] + squared_norms
         return distances.sub_(gram, alpha=2).clamp_(min=0).fill_diagonal_(0)
@@ -48,26 +48,26 @@ class _SquaredEuclidean(torch.autograd.Function):
         """``2 sum_j (w_ij + w_ji) (x_i - x_j)`` for row i; weights (B, B)."""
         (points,) = ctx.saved_tensors
         with torch.autocast(points.device.type, enabled=False):
-            towards_itself = (weights.sum(dim=0) + weights.sum(dim=1))[:, None] * points
-            towards_others = weights @ points + weights.T @ points
-            return 2 * (towards_itself - towards_others)
+            own_term = (weights.sum(dim=0) + weights.sum(dim=1))[:, None] * points
+            other_terms = weights @ points + weights.T @ points
+            return 2 * (own_term - other_terms)
 
 
 @_in_full_precision
 def sqeuclidean(embeddings: Tensor) -> Tensor:
-    """Squared Euclidean distance, ``||x_i - x_j||^2``.
+    """Compute squared Euclidean distances ``||x_i - x_j||^2``.
 
-    Takes time O(B^2 D), nearly all of it matrix products, and memory O(B^2).
+    Takes O(B^2 D) time, nearly all of it in matrix products, and O(B^2) memory.
 
     Parameters
     ----------
     embeddings : Tensor of shape (B, D)
-        Half precision is computed in float32.
+        Embeddings. Half precision is converted to float32.
 
     Returns
     -------
-    Tensor of shape (B, B)
-        Equal rows are at distance zero, up to a rounding of the squared spread.
+    distances : Tensor of shape (B, B)
+        Equal embeddings have distance zero, up to a rounding error of the squared spread.
 
     Examples
     --------
@@ -77,25 +77,26 @@ def sqeuclidean(embeddings: Tensor) -> Tensor:
     tensor([[ 0., 25.],
             [25.,  0.]])
     """
-    # Distances survive translation, digits do not: the Gram matrix of a centred cloud
-    # loses the fewest.
+    # Distances are invariant to translation, rounding errors are not: they are smallest for
+    # centered embeddings.
     return _SquaredEuclidean.apply(embeddings - embeddings.detach().mean(dim=0))
 
 
 @_in_full_precision
 def euclidean(embeddings: Tensor) -> Tensor:
-    """Euclidean distance, ``||x_i - x_j||``.
+    """Compute Euclidean distances ``||x_i - x_j||``.
 
-    The gradient between coinciding rows is zero, where the root has none.
+    The gradient between coinciding embeddings, where the root is not differentiable, is zero.
 
     Parameters
     ----------
     embeddings : Tensor of shape (B, D)
-        Half precision is computed in float32.
+        Embeddings. Half precision is converted to float32.
 
     Returns
     -------
-    Tensor of shape (B, B)
+    distances : Tensor of shape (B, B)
+        Pairwise distances.
 
     Examples
     --------
@@ -106,26 +107,27 @@ def euclidean(embeddings: Tensor) -> Tensor:
             [5., 0.]])
     """
     squared = sqeuclidean(embeddings)
-    # At zero the root's slope is infinite, and a mask afterwards would make NaN of it.
+    # The root has an infinite slope at zero, and a mask after it would turn that into NaN.
     smallest = torch.finfo(squared.dtype).tiny
     return squared.clamp(min=smallest).sqrt().masked_fill(squared < smallest, 0)
 
 
 @_in_full_precision
 def cosine(embeddings: Tensor) -> Tensor:
-    """Cosine distance, ``1 - <x_i, x_j> / (||x_i|| ||x_j||)``, from 0 to 2.
+    """Compute cosine distances ``1 - <x_i, x_j> / (||x_i|| ||x_j||)``, from 0 to 2.
 
-    On the unit sphere the squared Euclidean distance is twice the cosine distance. A
-    row of zeros has no direction: it is at distance 1 from every other row.
+    On the unit sphere the squared Euclidean distance is twice the cosine distance. An
+    embedding of zeros has no direction: its distance to every other embedding is 1.
 
     Parameters
     ----------
     embeddings : Tensor of shape (B, D)
-        Half precision is computed in float32.
+        Embeddings. Half precision is converted to float32.
 
     Returns
     -------
-    Tensor of shape (B, B)
+    distances : Tensor of shape (B, B)
+        Pairwise distances.
 
     Examples
     --------
@@ -137,11 +139,11 @@ def cosine(embeddings: Tensor) -> Tensor:
             [2., 1., 0.]])
     """
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    has_none = norms == 0
-    directions = embeddings / norms.masked_fill(has_none, 1)
-    # One minus the product would round what is near zero as coarsely as one.
+    is_zero = norms == 0
+    directions = embeddings / norms.masked_fill(is_zero, 1)
+    # One minus the product would round distances near zero as coarsely as one.
     distances = sqeuclidean(directions) / 2
-    return distances.masked_fill(has_none | has_none.T, 1).fill_diagonal_(0)
+    return distances.masked_fill(is_zero | is_zero.T, 1).fill_diagonal_(0)
 
 
 DISTANCES: dict[str, Distance] = {

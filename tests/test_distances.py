@@ -29,9 +29,9 @@ def metric(request):
     return request.param
 
 
-def rows(n_rows, width=3, *, seed=0, dtype=torch.float64):
+def make_points(n_points, width=3, *, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n_rows, width, generator=generator, dtype=dtype)
+    return torch.randn(n_points, width, generator=generator, dtype=dtype)
 
 
 @given(
@@ -43,7 +43,7 @@ def rows(n_rows, width=3, *, seed=0, dtype=torch.float64):
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
 )
 @settings(deadline=None, max_examples=60)
-def test_agrees_with_a_loop_over_pairs(points, dtype):
+def test_matches_definition(points, dtype):
     for name, distance in DISTANCES.items():
         found = distance(torch.tensor(points, dtype=dtype))
         expected = [[ORACLES[name](x, y) if x is not y else 0 for x in points] for y in points]
@@ -52,30 +52,30 @@ def test_agrees_with_a_loop_over_pairs(points, dtype):
         np.testing.assert_allclose(found, expected, atol=tolerance, rtol=1e-5)
 
 
-def test_is_symmetric_zero_on_the_diagonal_and_never_negative(metric):
-    distances = DISTANCES[metric](rows(300, 32, dtype=torch.float32))
+def test_symmetric_and_not_negative(metric):
+    distances = DISTANCES[metric](make_points(300, 32, dtype=torch.float32))
     assert torch.equal(distances, distances.T)
     assert not distances.diagonal().any()
     assert not torch.signbit(distances).any()
 
 
-def test_rounding_makes_no_distance_negative(metric):
-    points = rows(100, 8, dtype=torch.float32)
-    nearly_equal = points + 1e-5 * rows(100, 8, seed=1, dtype=torch.float32)
+def test_near_duplicates_are_not_negative(metric):
+    points = make_points(100, 8, dtype=torch.float32)
+    nearly_equal = points + 1e-5 * make_points(100, 8, seed=1, dtype=torch.float32)
     distances = DISTANCES[metric](torch.cat((points, nearly_equal)))
     assert not torch.signbit(distances).any()
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 31, 32, 33, 64])
-def test_equal_rows_are_at_distance_zero(width):
-    once = rows(65, width, dtype=torch.float32) + 3
+def test_duplicates_have_distance_zero(width):
+    once = make_points(65, width, dtype=torch.float32) + 3
     both = torch.cat((once, once))
     for distance in (sqeuclidean, euclidean, cosine):
         assert not distance(both).diagonal(65).any()
 
 
-def test_gradients(metric):
-    points = rows(6).requires_grad_()
+def test_gradient(metric):
+    points = make_points(6).requires_grad_()
     assert gradcheck(DISTANCES[metric], points)
     assert gradgradcheck(DISTANCES[metric], points)
 
@@ -85,21 +85,21 @@ def test_gradients(metric):
     [torch.zeros(4, 3), torch.ones(4, 3), torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])],
     ids=["zeros", "ones", "mixed"],
 )
-def test_gradient_is_finite_where_rows_coincide(metric, points):
+def test_gradient_of_duplicates_is_finite(metric, points):
     points = points.clone().requires_grad_()
     DISTANCES[metric](points).sum().backward()
     assert points.grad.isfinite().all()
     assert points.grad.abs().max() < 100
 
 
-def test_coinciding_rows_do_not_pull_on_each_other(metric):
+def test_gradient_between_duplicates_is_zero(metric):
     points = torch.tensor([[1.0, 2.0], [1.0, 2.0]], requires_grad=True)
     DISTANCES[metric](points)[0, 1].backward()
     torch.testing.assert_close(points.grad, torch.zeros(2, 2))
 
 
-def test_translation_changes_no_euclidean_distance_and_loses_few_digits():
-    points = rows(50, 8, dtype=torch.float32)
+def test_translation():
+    points = make_points(50, 8, dtype=torch.float32)
     for distance in (sqeuclidean, euclidean):
         near, far = distance(points), distance(points + 1000)
         torch.testing.assert_close(near, far, atol=1e-2, rtol=1e-3)
@@ -107,23 +107,23 @@ def test_translation_changes_no_euclidean_distance_and_loses_few_digits():
 
 
 def test_scaling(metric):
-    points, power = rows(20), {"sqeuclidean": 2, "euclidean": 1, "cosine": 0}[metric]
+    points, power = make_points(20), {"sqeuclidean": 2, "euclidean": 1, "cosine": 0}[metric]
     distance = DISTANCES[metric]
     torch.testing.assert_close(distance(3 * points), 3.0**power * distance(points))
 
 
-def test_on_the_unit_sphere_squared_euclidean_is_twice_cosine():
-    points = torch.nn.functional.normalize(rows(20), dim=1)
+def test_sqeuclidean_is_twice_cosine_on_sphere():
+    points = torch.nn.functional.normalize(make_points(20), dim=1)
     torch.testing.assert_close(sqeuclidean(points), 2 * cosine(points))
 
 
-def test_a_row_of_zeros_is_at_cosine_distance_one():
+def test_cosine_of_zero_vector_is_one():
     distances = cosine(torch.tensor([[0.0, 0.0], [0.0, 0.0], [2.0, 1.0]]))
     assert torch.equal(distances, 1 - torch.eye(3).where(torch.eye(3) > 0, 0))
 
 
-def test_autocast_does_not_lower_the_precision(metric):
-    points = rows(10, 64, dtype=torch.float32).requires_grad_()
+def test_autocast_uses_float32(metric):
+    points = make_points(10, 64, dtype=torch.float32).requires_grad_()
     expected = DISTANCES[metric](points)
     (gradient,) = torch.autograd.grad(DISTANCES[metric](points.double()).square().sum(), points)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -133,8 +133,8 @@ def test_autocast_does_not_lower_the_precision(metric):
     torch.testing.assert_close(gradient_found, gradient, rtol=1e-4, atol=1e-4)
 
 
-def test_half_precision_gets_its_gradient_in_half_precision(metric):
-    points = rows(10, dtype=torch.bfloat16).requires_grad_()
+def test_half_precision_gradient(metric):
+    points = make_points(10, dtype=torch.bfloat16).requires_grad_()
     DISTANCES[metric](points).sum().backward()
     assert points.grad.dtype == torch.bfloat16
 
@@ -149,8 +149,8 @@ def test_batches_without_pairs(metric, size):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_what_is_not_finite_passes_through(metric, bad):
-    points = rows(5, dtype=torch.float32)
+def test_non_finite_values_propagate(metric, bad):
+    points = make_points(5, dtype=torch.float32)
     points[2] = bad
     distances = DISTANCES[metric](points)
     assert distances.shape == (5, 5)

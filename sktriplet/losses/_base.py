@@ -1,53 +1,92 @@
-"""Losses over a batch: ``(embeddings, labels) -> scalar``.
+"""Base class of the batch losses, and the checks that they share."""
 
-The one place where distances, mining, the loss of a triplet and the reduction meet. The
-criteria need nothing else of this library: they serve in any training loop.
-"""
-
-from collections.abc import Iterable
-from math import isfinite
-from numbers import Real
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from sklearn.utils._param_validation import StrOptions
+from torch import Tensor, nn
 
+from sktriplet._parameters import validate_parameters
 from sktriplet.distances import DISTANCES, Distance
-from sktriplet.losses._elementwise import Loss
+from sktriplet.losses._elementwise import ElementwiseLoss
+from sktriplet.mining import Triplets
 
-REDUCTIONS = ("active_mean", "mean", "sum")
 
-
-class _Total(NamedTuple):
-    """The sum of the losses of some terms, and how many there are: 0-d tensors."""
+class LossSum(NamedTuple):
+    """Sum of the losses of some terms, and how many there are: 0-d tensors."""
 
     loss: Tensor
     n_terms: Tensor
     n_active: Tensor
 
-    def reduced(self, reduction: str) -> Tensor:
+    def reduce(self, reduction: str) -> Tensor:
+        """Return the sum, or a mean that is zero where there are no terms."""
         if reduction == "sum":
             return self.loss
         return self.loss / (self.n_terms if reduction == "mean" else self.n_active).clamp(min=1)
 
 
-def _class_sizes(labels: Tensor) -> Tensor:
-    """Return for each row how many rows have its label, itself included."""
-    ordered = labels.sort().values
-    return torch.searchsorted(ordered, labels, right=True) - torch.searchsorted(ordered, labels)
+class BatchLoss(nn.Module):
+    """Base class of losses that are computed from the distances of a batch.
 
+    Subclasses add their own constraints and call `_set_parameters` in ``__init__``.
+    """
 
-def _each(loss: Loss, d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
-    losses = loss(d_ap, d_an, margin)
-    _check_returned("loss", losses, d_ap.shape)
-    return losses
+    metric: str | Distance
+    reduction: str
+    statistics: dict[str, Tensor]
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "metric": [StrOptions(set(DISTANCES)), callable],
+        "reduction": [StrOptions({"mean", "active_mean", "sum"})],
+    }
 
-def _check_returned(name: str, given: Any, shape: torch.Size) -> None:
-    """Check what a callable returned: a loss for each triplet, or a distance for each pair."""
-    got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-    if got != f"shape {tuple(shape)}":
-        raise ValueError(f"{name} must return a tensor of shape {tuple(shape)}, got {got}.")
+    def _set_parameters(self, **parameters: Any) -> None:
+        validate_parameters(self, **parameters)
+        for name, value in parameters.items():
+            setattr(self, name, value)  # registers the modules among them
+        self.statistics = {}
+
+    def extra_repr(self) -> str:
+        """Return the parameters as they are written in a call.
+
+        Returns
+        -------
+        text : str
+            Comma-separated ``name=value`` pairs.
+        """
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameter_constraints)
+
+    def _pairwise_distances(self, embeddings: Tensor) -> Tensor:
+        if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
+            got = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
+            raise TypeError(f"embeddings must be a floating point tensor, got {got}.")
+        if embeddings.ndim != 2:
+            raise ValueError(f"embeddings must have shape (B, D), got {tuple(embeddings.shape)}.")
+        metric = DISTANCES[self.metric] if isinstance(self.metric, str) else self.metric
+        distances = metric(embeddings)
+        _check_shape("metric", distances, torch.Size([len(embeddings)] * 2))
+        if embeddings.requires_grad and torch.is_grad_enabled() and not distances.requires_grad:
+            raise ValueError("metric must return distances that torch can differentiate.")
+        return distances
+
+    def _record(
+        self,
+        embeddings: Tensor,
+        *,
+        triplet_fraction: Tensor,
+        active_fraction: Tensor,
+        d_ap: Tensor,
+        d_an: Tensor,
+    ) -> None:
+        self.statistics = {
+            "triplet_fraction": triplet_fraction,
+            "active_fraction": active_fraction,
+            "d_ap": d_ap,
+            "d_an": d_an,
+            "spread": _spread(embeddings),
+        }
 
 
 @torch.no_grad()
@@ -57,41 +96,60 @@ def _spread(embeddings: Tensor) -> Tensor:
     return torch.linalg.vector_norm(from_mean) / len(embeddings) ** 0.5
 
 
-def _number(name: str, given: Any, *, or_zero: bool = False) -> float:
-    wanted = "a finite number, at least 0" if or_zero else "a finite number above 0"
-    if isinstance(given, bool) or not isinstance(given, Real):
-        raise TypeError(f"{name} must be {wanted}, got {given!r}.")
-    number = float(given)
-    if not (isfinite(number) and (number > 0 or (or_zero and number == 0))):
-        raise ValueError(f"{name} must be {wanted}, got {given!r}.")
-    return number
+def class_sizes(labels: Tensor) -> Tensor:
+    """Return, for each sample, the size of its class, the sample included."""
+    ordered = labels.sort().values
+    return torch.searchsorted(ordered, labels, right=True) - torch.searchsorted(ordered, labels)
 
 
-def _named(name: str, given: Any, allowed: Iterable[str], *, callables: bool = True) -> Any:
-    if callables and callable(given):
-        return given
-    wanted = ", ".join(map(repr, allowed)) + (" or a callable" if callables else "")
-    if not isinstance(given, str):
-        raise TypeError(f"{name} must be one of {wanted}, got {given!r}.")
-    if given not in allowed:
-        raise ValueError(f"{name} must be one of {wanted}, got {given!r}.")
-    return given
+def elementwise_loss(loss: ElementwiseLoss, d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
+    """Apply a loss to each triplet and check what a user's callable returned."""
+    losses = loss(d_ap, d_an, margin)
+    _check_shape("loss", losses, d_ap.shape)
+    return losses
 
 
-def _distances(embeddings: Tensor, metric: str | Distance) -> Tensor:
-    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
-        got = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise TypeError(f"embeddings must be a floating point tensor, got {got}.")
-    if embeddings.ndim != 2:
-        raise ValueError(f"embeddings must have shape (B, D), got {tuple(embeddings.shape)}.")
-    distances = (DISTANCES[metric] if isinstance(metric, str) else metric)(embeddings)
-    _check_returned("metric", distances, torch.Size([len(embeddings)] * 2))
-    if embeddings.requires_grad and torch.is_grad_enabled() and not distances.requires_grad:
-        raise ValueError("metric must return distances that torch can differentiate.")
-    return distances
+def _check_shape(name: str, returned: Any, shape: torch.Size) -> None:
+    is_tensor = isinstance(returned, Tensor)
+    got = f"shape {tuple(returned.shape)}" if is_tensor else type(returned).__name__
+    if got != f"shape {tuple(shape)}":
+        raise ValueError(f"{name} must return a tensor of shape {tuple(shape)}, got {got}.")
 
 
-def _indices(name: str, given: Any, like: Tensor) -> Tensor:
+def check_labels(labels: Any, embeddings: Tensor) -> Tensor:
+    """Check that there is one integer label per embedding."""
+    labels = _check_indices("labels", labels, embeddings)
+    if len(labels) != len(embeddings):
+        raise ValueError(
+            "labels and embeddings must have the same length, "
+            f"got {len(labels)} and {len(embeddings)}."
+        )
+    return labels
+
+
+def check_triplets(triplets: Any, distances: Tensor) -> Triplets:
+    """Check three index tensors of one length against the size of the batch."""
+    if not isinstance(triplets, Sequence) or len(triplets) != 3:
+        raise ValueError(
+            f"triplets must be three tensors (anchor, positive, negative), got {triplets!r}."
+        )
+    named = dict(zip(Triplets._fields, triplets, strict=True))
+    checked = Triplets(
+        *(_check_indices(name, indices, distances) for name, indices in named.items())
+    )
+    lengths = [len(indices) for indices in checked]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"anchor, positive and negative must have the same length, got {lengths}.")
+    for name, indices in zip(Triplets._fields, checked, strict=True):
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(distances)):
+            raise ValueError(
+                f"{name} must hold indices into a batch of {len(distances)} samples, got indices "
+                f"from {indices.min()} to {indices.max()}."
+            )
+    return checked
+
+
+def _check_indices(name: str, given: Any, like: Tensor) -> Tensor:
     """Return a vector of integers as int64 on the device of `like`."""
     if not isinstance(given, Tensor) or given.is_floating_point() or given.is_complex():
         got = given.dtype if isinstance(given, Tensor) else type(given).__name__
@@ -99,12 +157,3 @@ def _indices(name: str, given: Any, like: Tensor) -> Tensor:
     if given.ndim != 1:
         raise ValueError(f"{name} must have one dimension, got shape {tuple(given.shape)}.")
     return given.to(like.device, torch.int64).contiguous()
-
-
-def _checked_labels(labels: Any, embeddings: Tensor) -> Tensor:
-    labels = _indices("labels", labels, embeddings)
-    if len(labels) != len(embeddings):
-        raise ValueError(
-            f"labels and embeddings must be of one length, got {len(labels)} and {len(embeddings)}."
-        )
-    return labels

@@ -1,4 +1,8 @@
-"""TODO."""
+"""Losses summed over all triplets of a batch, without listing them.
+
+The sum of the hinges is linear in the distances as long as the same triplets are active, so
+counting the active triplets of each pair suffices. Other losses are evaluated in chunks.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,183 +11,160 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sktriplet.losses._base import _class_sizes, _each, _Total
-from sktriplet.losses._elementwise import Loss
+from sktriplet.losses._base import LossSum, class_sizes, elementwise_loss
+from sktriplet.losses._elementwise import ElementwiseLoss
 from sktriplet.mining._sorted_keys import (
-    _COLUMN,
-    _LATER,
-    _chunks,
-    _classes,
-    _silence,
-    _sorted_keys,
-    _suits_numpy,
+    COLUMN_MASK,
+    LAST_AMONG_TIES,
+    chunks,
+    class_membership,
+    sort_keys,
+    suits_numpy,
 )
 
-# Triplets that batch-all holds at a time when it has to look at each of them.
-_CHUNK = 1 << 20
+# Maximum number of triplets in memory when each has to be evaluated.
+MAX_TRIPLETS = 1 << 20
 
 
-def _over_all_hinges(
+def batch_all_hinge_sum(
     distances: Tensor, labels: Tensor, margin: float
-) -> tuple[_Total, Tensor, Tensor]:
-    fixed = distances.detach()
-    counts = batch_all_counts(fixed, labels, margin=margin)
+) -> tuple[LossSum, Tensor, Tensor]:
+    """Return the sum of all hinges, and the mean d_ap and d_an over all triplets."""
+    detached = distances.detach()
+    counts = batch_all_counts(detached, labels, margin=margin)
     n_active = counts.relu().sum()
-    n_triplets, d_ap, d_an = _all_triplets(fixed, labels)
+    n_triplets, d_ap, d_an = _all_triplet_means(detached, labels)
     loss = (counts * distances).sum() + margin * n_active
-    return _Total(loss, n_triplets, n_active), d_ap, d_an
+    return LossSum(loss, n_triplets, n_active), d_ap, d_an
 
 
-def _over_all(
-    distances: Tensor, labels: Tensor, loss: Loss, margin: float
-) -> tuple[_Total, Tensor, Tensor]:
-    """Look at every triplet, some anchors at a time.
+def batch_all_sum(
+    distances: Tensor, labels: Tensor, loss: ElementwiseLoss, margin: float
+) -> tuple[LossSum, Tensor, Tensor]:
+    """Return the sum of a loss over all triplets, and their mean d_ap and d_an."""
+    total, n_active = _BatchAllSum.apply(distances, labels, loss, margin)
+    n_triplets, d_ap, d_an = _all_triplet_means(distances.detach(), labels)
+    return LossSum(total, n_triplets, n_active), d_ap, d_an
 
-    What a chunk adds to the gradient with respect to the distances is computed at once,
-    so that nothing but a (B, B) matrix is kept for the backward pass.
+
+class _BatchAllSum(torch.autograd.Function):
+    """Sum a loss over all triplets, a chunk of anchors at a time.
+
+    The gradient with respect to the distances is computed with each chunk, so the backward pass
+    needs a (B, B) matrix only. The sum cannot be differentiated twice.
     """
-    fixed = distances.detach()
-    gradient = torch.zeros_like(fixed) if distances.requires_grad else None
-    total, n_active = fixed.new_zeros(()), fixed.new_zeros(())
-    for anchors, positives, negatives in _anchor_chunks(labels):
-        # (R, P, 1) and (R, 1, N): every pair of both is a triplet
-        d_ap = fixed[anchors, positives].unsqueeze(2).requires_grad_(gradient is not None)
-        d_an = fixed[anchors, negatives].unsqueeze(1).requires_grad_(gradient is not None)
-        with torch.set_grad_enabled(gradient is not None):
-            each_ap, each_an = torch.broadcast_tensors(d_ap, d_an)
-            losses = _each(loss, each_ap.flatten(), each_an.flatten(), margin)
-            chunk_total = losses.sum()
-        if gradient is not None and chunk_total.requires_grad:
-            of_ap, of_an = torch.autograd.grad(chunk_total, (d_ap, d_an))
-            gradient[anchors, positives] = of_ap.squeeze(2)
-            gradient[anchors, negatives] = of_an.squeeze(1)
-        total += chunk_total.detach()
-        n_active += (losses.detach() > 0).sum()
-    if gradient is not None:
-        total = _WithGradient.apply(distances, total, gradient)
-    n_triplets, d_ap, d_an = _all_triplets(fixed, labels)
-    return _Total(total, n_triplets, n_active), d_ap, d_an
+
+    @staticmethod
+    def forward(
+        ctx: Any, distances: Tensor, labels: Tensor, loss: ElementwiseLoss, margin: float
+    ) -> tuple[Tensor, Tensor]:
+        needs_gradient = ctx.needs_input_grad[0]
+        gradient = torch.zeros_like(distances) if needs_gradient else None
+        total, n_active = distances.new_zeros(()), distances.new_zeros(())
+        for anchors, positives, negatives in _anchor_chunks(labels):
+            # (R, P, 1) and (R, 1, N): each pair of one of each is a triplet
+            d_ap = distances[anchors, positives].unsqueeze(2).requires_grad_(needs_gradient)
+            d_an = distances[anchors, negatives].unsqueeze(1).requires_grad_(needs_gradient)
+            with torch.set_grad_enabled(needs_gradient):
+                all_ap, all_an = torch.broadcast_tensors(d_ap, d_an)
+                losses = elementwise_loss(loss, all_ap.flatten(), all_an.flatten(), margin)
+                chunk_total = losses.sum()
+            if gradient is not None and chunk_total.requires_grad:
+                to_ap, to_an = torch.autograd.grad(chunk_total, (d_ap, d_an))
+                gradient[anchors, positives] = to_ap.squeeze(2)
+                gradient[anchors, negatives] = to_an.squeeze(1)
+            total += chunk_total.detach()
+            n_active += (losses.detach() > 0).sum()
+        ctx.gradient = gradient
+        ctx.mark_non_differentiable(n_active)
+        return total, n_active
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        # torch's once_differentiable would silently drop the second derivative of the sum.
+        if torch.is_grad_enabled():
+            raise RuntimeError("With mining='all' only the hinge can be differentiated twice.")
+        return grad_total * ctx.gradient, None, None, None
 
 
 def _anchor_chunks(labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield anchors (R, 1) of one class, their positives (R, P) and negatives (R, N)."""
     for label in labels.unique():
-        members = (labels == label).nonzero().squeeze(1)
+        in_class = (labels == label).nonzero().squeeze(1)
         others = (labels != label).nonzero().squeeze(1)
-        n_positives, n_negatives = len(members) - 1, len(others)
+        n_positives, n_negatives = len(in_class) - 1, len(others)
         if n_positives == 0 or n_negatives == 0:
             continue
-        for anchors in members.split(max(1, _CHUNK // (n_positives * n_negatives))):
+        for anchors in in_class.split(max(1, MAX_TRIPLETS // (n_positives * n_negatives))):
             anchors = anchors[:, None]
-            alike = members.expand(len(anchors), -1)
-            positives = alike[alike != anchors].view(len(anchors), n_positives)
+            candidates = in_class.expand(len(anchors), -1)
+            positives = candidates[candidates != anchors].view(len(anchors), n_positives)
             yield anchors, positives, others.expand(len(anchors), -1)
 
 
-class _WithGradient(torch.autograd.Function):
-    """A value whose gradient is known already."""
-
-    @staticmethod
-    def forward(ctx: Any, distances: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("With mining='all' only the hinge can be differentiated twice.")
-        (gradient,) = ctx.saved_tensors
-        return grad_output * gradient, None, None
-
-
-def _all_triplets(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number of all triplets and the means of d_ap and d_an over them.
+def _all_triplet_means(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number of all triplets, and the means of d_ap and d_an over them.
 
     A pair (a, p) is in as many triplets as a has negatives, a pair (a, n) in as many as
     it has positives.
     """
-    alike = (labels[:, None] == labels).fill_diagonal_(False)
-    sizes = _class_sizes(labels)
+    same_class = (labels[:, None] == labels).fill_diagonal_(False)
+    sizes = class_sizes(labels)
     n_positives, n_negatives = sizes - 1, len(labels) - sizes
     n_triplets = (n_positives * n_negatives).sum()
-    to_alike = (distances * alike).sum(dim=1)
-    to_different = distances.sum(dim=1) - distances.diagonal() - to_alike
-    d_ap = (to_alike * n_negatives).sum() / n_triplets
-    d_an = (to_different * n_positives).sum() / n_triplets
+    to_positives = (distances * same_class).sum(dim=1)
+    to_negatives = distances.sum(dim=1) - distances.diagonal() - to_positives
+    d_ap = (to_positives * n_negatives).sum() / n_triplets
+    d_an = (to_negatives * n_positives).sum() / n_triplets
     return n_triplets, d_ap, d_an
 
 
 @torch.no_grad()
 def batch_all_counts(distances: Tensor, labels: Tensor, *, margin: float) -> Tensor:
-    """How many active triplets of the batch hold each pair, signed.
+    """Count the active triplets of each pair, with a sign (B, B).
 
-    A triplet (a, p, n) is active when ``d(a, n) < d(a, p) + margin``. Of all triplets of
-    the batch, entry (a, p) counts those active with anchor a and positive p, and entry
-    (a, n) is minus the count of those with anchor a and negative n. The sum of all
-    hinges is linear in the distances so long as these counts stand, and they are its
-    gradient. Takes time O(B^2 log B) and memory O(B^2), though there may be B^3
-    triplets.
-
-    Parameters
-    ----------
-    distances : Tensor of shape (B, B)
-        Row a holds the distances from anchor a.
-    labels : integer Tensor of shape (B,)
-    margin : float
-
-    Returns
-    -------
-    Tensor of shape (B, B)
-        Whole numbers in the dtype of the distances.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktriplet.distances import sqeuclidean
-    >>> from sktriplet.losses._batch_all import batch_all_counts
-    >>> points = torch.tensor([[0.0], [1.0], [1.1], [5.0]])
-    >>> batch_all_counts(sqeuclidean(points), torch.tensor([0, 0, 1, 1]), margin=0.5)
-    tensor([[ 0.,  1., -1.,  0.],
-            [ 1.,  0., -1.,  0.],
-            [-1., -1.,  0.,  2.],
-            [ 0.,  0.,  0.,  0.]])
+    A triplet (a, p, n) is active if ``d(a, n) < d(a, p) + margin``. Entry (a, p) is the number of
+    active triplets with anchor a and positive p, entry (a, n) minus the number of those
+    with anchor a and negative n. The counts are the gradient of the sum of all hinges. Takes
+    O(B^2 log B) time and O(B^2) memory, although there may be B^3 triplets.
     """
-    if _suits_numpy(distances):
-        with _silence():
-            return _batch_all_counts_by_keys(distances, labels, margin)
-    return _batch_all_counts_by_search(distances, labels, margin)
+    count = _counts_by_keys if suits_numpy(distances) else _counts_by_search
+    return count(distances, labels, margin)
 
 
-def _batch_all_counts_by_search(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
-    distances = distances.contiguous()  # as binary searches want it
-    same = labels[:, None] == labels
-    positive = same.clone().fill_diagonal_(False)
+def _counts_by_search(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Count by binary search in sorted rows, on any device and in any precision."""
+    distances = distances.contiguous()  # searchsorted copies other layouts
+    same_class = labels[:, None] == labels
+    is_positive = same_class.clone().fill_diagonal_(False)
     reach = distances + margin
-    negatives = distances.masked_fill(same, torch.inf).sort(dim=1).values
+    negatives = distances.masked_fill(same_class, torch.inf).sort(dim=1).values
     active_negatives = torch.searchsorted(negatives, reach)
-    positives = reach.masked_fill(~positive, -torch.inf).sort(dim=1).values
+    positives = reach.masked_fill(~is_positive, -torch.inf).sort(dim=1).values
     active_positives = len(labels) - torch.searchsorted(positives, distances, right=True)
-    counts = torch.where(positive, active_negatives, -active_positives)
-    return counts.masked_fill_(same & ~positive, 0).to(distances.dtype)
+    counts = torch.where(is_positive, active_negatives, -active_positives)
+    return counts.masked_fill_(same_class & ~is_positive, 0).to(distances.dtype)
 
 
-def _batch_all_counts_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
-    class_of, member = _classes(labels)
+def _counts_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Count in rows of sorted 64-bit keys, on a CPU and in float32."""
+    class_of, in_class = class_membership(labels)
     values = distances.numpy()
     columns = np.arange(len(values))
-    # A negative comes after the positives that reach just as far: it is not nearer.
-    low = np.where(member, columns, columns | _LATER)
-    reach = np.where(member, np.float32(margin), np.float32(0))
-    n_positives = torch.from_numpy(member.sum(axis=1, dtype=np.int32)[class_of] - 1)
-    place = torch.arange(1, len(values) + 1, dtype=torch.int32)
-    counts = torch.empty(distances.shape)
-    for rows in _chunks(len(values)):
-        reaching = values[rows] + reach[class_of[rows]]
-        keys = _sorted_keys(reaching, low[class_of[rows]], columns[rows])
+    # A negative at the reach of a positive is not active, and therefore comes after it.
+    low_halves = np.where(in_class, columns, columns | LAST_AMONG_TIES)
+    reach = np.where(in_class, np.float32(margin), np.float32(0))
+    n_positives = torch.from_numpy(in_class.sum(axis=1, dtype=np.int32)[class_of] - 1)
+    position = torch.arange(1, len(values) + 1, dtype=torch.int32)
+    counts = torch.empty_like(distances)
+    for rows in chunks(len(values)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            reaching = values[rows] + reach[class_of[rows]]
+        keys = sort_keys(reaching, low_halves[class_of[rows]], columns[rows])
         is_negative = torch.from_numpy(keys.astype(np.int32) < 0)
         negatives_so_far = is_negative.cumsum(dim=1, dtype=torch.int32)
-        minus_positives_to_come = (place - n_positives[rows, None]).sub_(negatives_so_far)
+        minus_positives_to_come = (position - n_positives[rows, None]).sub_(negatives_so_far)
         signed = torch.where(is_negative, minus_positives_to_come, negatives_so_far)
-        keys &= _COLUMN
+        keys &= COLUMN_MASK
         counts[rows].scatter_(1, torch.from_numpy(keys), signed.to(counts.dtype))
     return counts.fill_diagonal_(0)

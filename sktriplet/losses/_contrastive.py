@@ -1,44 +1,51 @@
-"""TODO."""
+"""Contrastive loss of a batch."""
+
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sktriplet.distances import DISTANCES, Distance
-from sktriplet.losses._base import (
-    REDUCTIONS,
-    _checked_labels,
-    _distances,
-    _named,
-    _number,
-    _spread,
-    _Total,
-)
+from sktriplet._parameters import Interval
+from sktriplet.distances import Distance
+from sktriplet.losses._base import BatchLoss, LossSum, check_labels
 
 
-class ContrastiveLoss(nn.Module):
-    r"""Contrastive loss over all pairs of a batch: alike near, different far.
+class ContrastiveLoss(BatchLoss):
+    r"""Contrastive loss over all pairs of a batch.
 
-    Pairs of one class cost :math:`\max(d - m_+, 0)`, pairs of two classes
-    :math:`\max(m_- - d, 0)`. Each kind is reduced for itself, as there are far fewer
-    of the first, and the two are added. It is the idea of [1]_ with hinges in place of
-    their squares; ``metric="sqeuclidean"`` squares the distances.
+    Pairs of the same class have the loss :math:`\max(d - m_+, 0)`, pairs of different classes
+    :math:`\max(m_- - d, 0)`. Both groups are reduced separately, because pairs of the same
+    class are much rarer, and the results are added. This follows [1]_ with hinges instead of
+    squared hinges; ``metric="sqeuclidean"`` squares the distances.
 
     Parameters
     ----------
     pos_margin : float, default=0.0
-        Pairs of one class that are at most this far apart cost nothing.
+        Distance up to which pairs of the same class have zero loss.
     neg_margin : float, default=1.0
-        Pairs of two classes that are at least this far apart cost nothing.
-    metric : {"sqeuclidean", "euclidean", "cosine"} or callable, default="euclidean"
-        As in `TripletLoss`; only distances from a row to later ones are looked at.
-    reduction : {"active_mean", "mean", "sum"}, default="active_mean"
-        As in `TripletLoss`, over pairs; each pair counts once.
+        Distance from which on pairs of different classes have zero loss.
+    metric : str or callable, default="euclidean"
+        Distance between embeddings: the name of a function in :mod:`sktriplet.distances`
+        ("sqeuclidean", "euclidean" or "cosine"), or a callable that maps embeddings (B, D) to
+        distances (B, B). Only the upper triangle is used.
+    reduction : {"mean", "active_mean", "sum"}, default="mean"
+        How the losses of each group are combined: "mean" over all of its pairs, "active_mean"
+        over those with a positive loss. Each pair counts once.
 
     Attributes
     ----------
     statistics : dict of str to Tensor of shape ()
-        As in `TripletLoss`: active_fraction is of pairs, d_ap and d_an are the mean
-        distances in pairs of one class and of two, triplet_fraction is NaN.
+        Statistics of the latest forward pass, detached. Undefined means are NaN.
+
+        - triplet_fraction: NaN, for consistency with the triplet loss.
+        - active_fraction: fraction of the pairs with a positive loss.
+        - d_ap, d_an: mean distance in pairs of the same class and of different classes.
+        - spread: root mean squared Euclidean distance of the embeddings to their mean.
+
+    See Also
+    --------
+    TripletLoss : Compares distances with each other instead of with fixed margins.
 
     References
     ----------
@@ -54,7 +61,14 @@ class ContrastiveLoss(nn.Module):
     tensor(1.)
     """
 
-    statistics: dict[str, Tensor]
+    pos_margin: float
+    neg_margin: float
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "pos_margin": [Interval(Real, 0, None, closed="left")],
+        "neg_margin": [Interval(Real, 0, None, closed="neither")],
+        **BatchLoss._parameter_constraints,
+    }
 
     def __init__(
         self,
@@ -62,60 +76,58 @@ class ContrastiveLoss(nn.Module):
         neg_margin: float = 1.0,
         *,
         metric: str | Distance = "euclidean",
-        reduction: str = "active_mean",
+        reduction: str = "mean",
     ) -> None:
         super().__init__()
-        self.pos_margin = _number("pos_margin", pos_margin, or_zero=True)
-        self.neg_margin = _number("neg_margin", neg_margin)
-        self.metric = _named("metric", metric, DISTANCES)
-        self.reduction = _named("reduction", reduction, REDUCTIONS, callables=False)
-        self.statistics = {}
+        self._set_parameters(
+            pos_margin=pos_margin, neg_margin=neg_margin, metric=metric, reduction=reduction
+        )
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of a batch.
+        """Compute the loss of a batch.
 
         Parameters
         ----------
         embeddings : Tensor of shape (B, D)
-        labels : integer Tensor of shape (B,)
+            Embeddings of the samples, of a floating point type.
+        labels : int Tensor of shape (B,)
+            Class labels.
 
         Returns
         -------
-        Tensor of shape ()
+        loss : Tensor of shape ()
+            Reduced loss of the pairs of the same class plus that of the other pairs.
 
         Raises
         ------
         TypeError
-            If the embeddings are not floating point or the labels not integers.
+            If the embeddings are not floating point or the labels are not integers.
         ValueError
-            If shapes or lengths do not fit.
+            If shapes or lengths do not match.
         """
-        distances = _distances(embeddings, self.metric)
-        labels = _checked_labels(labels, embeddings)
-        same = labels[:, None] == labels
-        alike, d_ap = _over_pairs(distances, same.triu(1), (distances - self.pos_margin).relu())
-        different, d_an = _over_pairs(
-            distances, (~same).triu(1), (self.neg_margin - distances).relu()
+        distances = self._pairwise_distances(embeddings)
+        labels = check_labels(labels, embeddings)
+        same_class = labels[:, None] == labels
+        positive, d_ap = _pair_sum(
+            distances, same_class.triu(1), (distances - self.pos_margin).relu()
         )
-        n_active = alike.n_active + different.n_active
-        self.statistics = {
-            "triplet_fraction": distances.new_full((), torch.nan),
-            "active_fraction": n_active / (alike.n_terms + different.n_terms),
-            "d_ap": d_ap,
-            "d_an": d_an,
-            "spread": _spread(embeddings),
-        }
-        return alike.reduced(self.reduction) + different.reduced(self.reduction)
-
-    def extra_repr(self) -> str:
-        """Return the parameters as they are written in a call."""
-        names = ("pos_margin", "neg_margin", "metric", "reduction")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        negative, d_an = _pair_sum(
+            distances, (~same_class).triu(1), (self.neg_margin - distances).relu()
+        )
+        n_active = positive.n_active + negative.n_active
+        self._record(
+            embeddings,
+            triplet_fraction=distances.new_full((), torch.nan),
+            active_fraction=n_active / (positive.n_terms + negative.n_terms),
+            d_ap=d_ap,
+            d_an=d_an,
+        )
+        return positive.reduce(self.reduction) + negative.reduce(self.reduction)
 
 
-def _over_pairs(distances: Tensor, kind: Tensor, losses: Tensor) -> tuple[_Total, Tensor]:
-    """Return the total over the pairs of a kind (B, B), and their mean distance."""
-    n_pairs = kind.sum()
-    n_active = ((losses.detach() > 0) & kind).sum()
-    distance = (distances.detach() * kind).sum() / n_pairs
-    return _Total((losses * kind).sum(), n_pairs, n_active), distance
+def _pair_sum(distances: Tensor, is_pair: Tensor, losses: Tensor) -> tuple[LossSum, Tensor]:
+    """Return the loss summed over the pairs in a mask (B, B), and their mean distance."""
+    n_pairs = is_pair.sum()
+    n_active = ((losses.detach() > 0) & is_pair).sum()
+    mean_distance = (distances.detach() * is_pair).sum() / n_pairs
+    return LossSum((losses * is_pair).sum(), n_pairs, n_active), mean_distance

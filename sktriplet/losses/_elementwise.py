@@ -1,30 +1,32 @@
-"""What one triplet costs: ``(d_ap, d_an, margin) -> (T,)``, elementwise.
-
-No labels, no indices, no reduction. A callable of the same signature is accepted
-wherever a name is.
-"""
+"""Losses of single triplets: ``(d_ap, d_an, margin) -> (T,)``, without labels or reduction."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn import functional as F
 
-Loss = Callable[[Tensor, Tensor, float], Tensor]
+ElementwiseLoss = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def hinge(d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
-    """Hinge ``max(d_ap - d_an + margin, 0)``: the negative must be farther by the margin.
+    """Compute the hinge loss ``max(d_ap - d_an + margin, 0)`` of each triplet.
+
+    The loss and its gradient are zero for triplets whose negative is farther from the anchor
+    than the positive by at least the margin [1]_.
 
     Parameters
     ----------
-    d_ap, d_an : Tensor of shape (T,)
-        Distances from the anchor to its positive and to its negative.
+    d_ap : Tensor of shape (T,)
+        Distances from the anchors to their positives.
+    d_an : Tensor of shape (T,)
+        Distances from the anchors to their negatives.
     margin : float
+        Minimum gap between the two distances.
 
     Returns
     -------
-    Tensor of shape (T,)
-        Zero, with a zero gradient, where the triplet keeps the margin.
+    losses : Tensor of shape (T,)
+        Loss of each triplet.
 
     References
     ----------
@@ -42,18 +44,23 @@ def hinge(d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
 
 
 def soft_margin(d_ap: Tensor, d_an: Tensor, margin: float | None = None) -> Tensor:
-    """Soft margin ``log(1 + exp(d_ap - d_an))``: a hinge that never quite lets go.
+    """Compute the soft-margin loss ``log(1 + exp(d_ap - d_an))`` of each triplet.
+
+    A smooth upper bound of the hinge at zero margin. Its gradient never vanishes [1]_.
 
     Parameters
     ----------
-    d_ap, d_an : Tensor of shape (T,)
-        Distances from the anchor to its positive and to its negative.
+    d_ap : Tensor of shape (T,)
+        Distances from the anchors to their positives.
+    d_an : Tensor of shape (T,)
+        Distances from the anchors to their negatives.
     margin : float, default=None
-        Not used.
+        Ignored, present for API consistency.
 
     Returns
     -------
-    Tensor of shape (T,)
+    losses : Tensor of shape (T,)
+        Loss of each triplet.
 
     References
     ----------
@@ -70,4 +77,4 @@ def soft_margin(d_ap: Tensor, d_an: Tensor, margin: float | None = None) -> Tens
     return F.softplus(d_ap - d_an)
 
 
-LOSSES: dict[str, Loss] = {"hinge": hinge, "soft_margin": soft_margin}
+LOSSES: dict[str, ElementwiseLoss] = {"hinge": hinge, "soft_margin": soft_margin}

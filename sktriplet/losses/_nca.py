@@ -1,35 +1,46 @@
-"""The soft-neighbour loss of neighbourhood components analysis, over a batch."""
+"""Loss of neighborhood components analysis (NCA), alone and as a term of the triplet loss."""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from sktriplet._parameters import Interval, validate_parameters
+from sktriplet.losses._triplet import TripletLoss
+
+# Softmax temperature in margins: both are in the units of the metric.
+RELATIVE_TEMPERATURE = 0.4
+
 
 def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    r"""How unlikely each row's stochastic neighbour is to share its class.
+    r"""Compute the loss of neighborhood components analysis over a batch.
 
-    Row i picks another row j as its neighbour with a probability that falls with their distance,
+    Sample i selects another sample j as its neighbor with probability
 
     .. math::
         p_{ij} = \frac{\exp(-d_{ij} / T)}{\sum_{k \neq i} \exp(-d_{ik} / T)},
 
-    and the loss is the mean of :math:`-\log \sum_{j: y_j = y_i} p_{ij}`. Where triplets compare
-    one negative with one positive, this asks for some near rows of the class, wherever the
-    others are: it leaves a class that is made of several clouds in peace.
+    and the loss is the mean of :math:`-\log \sum_{j: y_j = y_i} p_{ij}` [1]_. A triplet loss
+    compares single positives and negatives. This loss requires that some neighbors are of the
+    same class, wherever the other samples of the class are, and therefore does not penalize
+    multimodal classes.
 
     Parameters
     ----------
     distances : Tensor of shape (B, B)
-        Of all rows to all.
-
-    labels : integer Tensor of shape (B,)
-
+        Pairwise distances.
+    labels : int Tensor of shape (B,)
+        Class labels.
     temperature : float
-        Distances that differ by less hardly matter.
+        Softmax temperature T, in the units of the distances.
 
     Returns
     -------
-    Tensor of shape ()
-        A zero that is connected to the graph where no class has two rows.
+    loss : Tensor of shape ()
+        Mean over the samples that share their class with another sample; zero, and connected
+        to the graph, if there are none.
 
     References
     ----------
@@ -44,9 +55,93 @@ def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
     >>> nca_loss(distances, torch.tensor([0, 0, 1]), temperature=1.0)  # log 2
     tensor(0.6931)
     """
-    alike = (labels[:, None] == labels).fill_diagonal_(False)
-    has_alike = alike.any(dim=1)
-    logits = (distances / -temperature).fill_diagonal_(-torch.inf)[has_alike]
-    of_class = logits.masked_fill(~alike[has_alike], -torch.inf)
-    losses = logits.logsumexp(dim=1) - of_class.logsumexp(dim=1)
+    same_class = (labels[:, None] == labels).fill_diagonal_(False)
+    has_positive = same_class.any(dim=1)
+    logits = (distances / -temperature).fill_diagonal_(-torch.inf)[has_positive]
+    positive_logits = logits.masked_fill(~same_class[has_positive], -torch.inf)
+    losses = logits.logsumexp(dim=1) - positive_logits.logsumexp(dim=1)
     return losses.sum() / max(len(losses), 1)
+
+
+class TripletNCALoss(TripletLoss):
+    """Triplet loss with an additional NCA term, computed from the same distances.
+
+    The loss is ``TripletLoss(...) + nca_weight * nca_loss(...)``, where the temperature of the
+    NCA loss is 0.4 margins. It is the default criterion of :class:`~sktriplet.TripletEmbedder`.
+
+    Parameters
+    ----------
+    margin : float, default=0.5
+        Minimum gap between the anchor-negative and anchor-positive distances. It also scales
+        the temperature of the NCA term.
+    nca_weight : float, default=2.0
+        Weight of the NCA term. With zero, this is the triplet loss.
+    **kwargs : dict
+        Other parameters of :class:`~sktriplet.losses.TripletLoss`.
+
+    Attributes
+    ----------
+    statistics : dict of str to Tensor of shape ()
+        Statistics of the triplet loss; see :class:`~sktriplet.losses.TripletLoss`.
+
+    See Also
+    --------
+    nca_loss : The additional term.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktriplet.losses import TripletLoss, TripletNCALoss
+    >>> embeddings = torch.tensor([[0.0], [1.0], [1.1], [5.0]])
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> bool(TripletNCALoss()(embeddings, labels) > TripletLoss()(embeddings, labels))
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TripletLoss._parameter_constraints,
+        "nca_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, margin: float = 0.5, *, nca_weight: float = 2.0, **kwargs: Any) -> None:
+        super().__init__(margin, **kwargs)
+        validate_parameters(self, nca_weight=nca_weight)
+        self.nca_weight = nca_weight
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        *,
+        triplets: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (B, D)
+            Embeddings of the samples, of a floating point type.
+        labels : int Tensor of shape (B,), default=None
+            Class labels.
+        triplets : tuple of three int Tensors of shape (T,), default=None
+            Indices of anchors, positives, and negatives to use instead of labels. Without
+            labels there is no NCA term.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Reduced triplet loss plus the weighted NCA loss.
+
+        Raises
+        ------
+        TypeError
+            If the embeddings are not floating point, or labels or indices are not integers.
+        ValueError
+            If shapes or lengths do not match, if an index is outside the batch, or
+            unless exactly one of `labels` and `triplets` is given.
+        """
+        triplet_loss, distances, labels = self._triplet_loss(embeddings, labels, triplets)
+        if labels is None or not self.nca_weight:
+            return triplet_loss
+        temperature = RELATIVE_TEMPERATURE * self.margin
+        return triplet_loss + self.nca_weight * nca_loss(distances, labels, temperature)

@@ -1,90 +1,85 @@
-"""TODO."""
+"""Triplet loss of a batch: distances, mining, elementwise loss, and reduction."""
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from sklearn.utils._param_validation import StrOptions
+from torch import Tensor
 
-from sktriplet.distances import DISTANCES, Distance
+from sktriplet._parameters import Interval
+from sktriplet.distances import Distance
 from sktriplet.losses._base import (
-    REDUCTIONS,
-    _checked_labels,
-    _class_sizes,
-    _distances,
-    _each,
-    _indices,
-    _named,
-    _number,
-    _spread,
-    _Total,
+    BatchLoss,
+    LossSum,
+    check_labels,
+    check_triplets,
+    class_sizes,
+    elementwise_loss,
 )
-from sktriplet.losses._batch_all import _over_all, _over_all_hinges
-from sktriplet.losses._elementwise import LOSSES, Loss, hinge
-from sktriplet.losses._nca import nca_loss
-from sktriplet.mining import MINERS, Triplets
-from sktriplet.mining._miners import Miner
+from sktriplet.losses._batch_all import batch_all_hinge_sum, batch_all_sum
+from sktriplet.losses._elementwise import LOSSES, ElementwiseLoss, hinge
+from sktriplet.mining import MINERS, ONE_TRIPLET_PER_ANCHOR, Miner, Triplets
 
 MINING_STRATEGIES = (*MINERS, "all")
 
 
-# The temperature of the soft-neighbour term, in margins: both are in the units of the metric.
-NCA_TEMPERATURE = 0.4
-
-
-class TripletLoss(nn.Module):
+class TripletLoss(BatchLoss):
     r"""Triplet loss over the triplets of a batch.
 
-    For triplets (a, p, n) of an anchor, a positive of the same class and a negative of
-    another, the default is the mean of
+    For triplets (a, p, n) of an anchor, a positive of the same class, and a negative of
+    another class, the default is the sum of
 
     .. math:: \max(d(x_a, x_p) - d(x_a, x_n) + \text{margin},\; 0)
 
-    over the triplets for which it is positive. A batch without triplets gives a zero
-    that is connected to the graph. Time and memory are in the docstrings of
-    `semi_hard` and `batch_all_counts`; no strategy takes more than O(B^2) memory.
+    over the mined triplets, divided by the number of triplets that could be mined. A batch
+    without triplets has a loss of zero that is connected to the graph. No mining strategy needs
+    more than O(B^2) memory.
 
     Parameters
     ----------
-    margin : float, default=0.2
-        How much farther than the positive the negative should be, in the units of
-        `metric`; a positive number.
-    mining : {"semi_hard", "hard", "random", "all"} or callable, default="semi_hard"
-        Which triplets of the batch count; see `sktriplet.mining`. "all" takes every
-        one (batch-all). A callable is called as
-        ``(distances, labels, margin=margin, generator=generator)`` and returns index
-        tensors ``(anchor, positive, negative)``.
-    metric : {"sqeuclidean", "euclidean", "cosine"} or callable, default="sqeuclidean"
-        Distance of all rows to all; see `sktriplet.distances`. A callable takes
-        embeddings (B, D) and returns distances (B, B), small meaning alike.
-    loss : {"hinge", "soft_margin"} or callable, default="hinge"
-        What a triplet costs; see `sktriplet.losses`. A callable takes
-        ``(d_ap, d_an, margin)``, the first two of shape (T,), and returns (T,). With
-        "soft_margin", `margin` only bounds semi-hard mining, and scales the soft-neighbour
-        term. Parameters of a callable are not trained with ``mining="all"``.
-    reduction : {"active_mean", "mean", "sum"}, default="active_mean"
-        "active_mean" is the mean over triplets with a positive loss, which keeps the
-        gradient large while few are left, and says little about progress. "mean" is
-        over all triplets that could be mined, as triplet_fraction counts them: a pair
-        that found none costs nothing, and the gradient fades as the margin is kept.
-    nca_weight : float, default=0.0
-        Of :func:`~sktriplet.losses.nca_loss`, added to the triplet loss where labels are
-        given, at a temperature of 0.4 margins.
+    margin : float, default=0.5
+        Minimum gap between the anchor-negative and anchor-positive distances, in the units
+        of `metric`. Used by both mining and loss. Must be positive.
+    mining : str or callable, default="semi_hard"
+        Selects the triplets of a batch: the name of a function in :mod:`sktriplet.mining`
+        ("semi_hard", "hard" or "random"), or "all" for every triplet (batch-all). A callable
+        is called as ``(distances, labels, margin=margin, generator=generator)`` and returns
+        index tensors ``(anchor, positive, negative)``.
+    metric : str or callable, default="sqeuclidean"
+        Distance between embeddings: the name of a function in :mod:`sktriplet.distances`
+        ("sqeuclidean", "euclidean" or "cosine"), or a callable that maps embeddings (B, D) to
+        distances (B, B).
+    loss : str or callable, default="hinge"
+        Loss of each triplet: "hinge", "soft_margin", or a callable that maps
+        ``(d_ap, d_an, margin)``, the first two of shape (T,), to losses of shape (T,). With
+        "soft_margin", `margin` is used by semi-hard mining only. Parameters of a callable
+        are not trained with ``mining="all"``.
+    reduction : {"mean", "active_mean", "sum"}, default="mean"
+        How losses are combined. "mean" divides their sum by the number of triplets that
+        could be mined (the denominator of `triplet_fraction`), so the gradient fades as more
+        triplets satisfy the margin. "active_mean" divides it by the number of triplets with a
+        positive loss, which keeps the gradient large while few are left and makes the loss
+        a poor measure of progress.
     generator : torch.Generator, default=None
-        Only used when `mining` draws at random. None draws from torch's global
-        generator.
+        Source of random numbers for `mining`. None uses torch's global generator.
 
     Attributes
     ----------
     statistics : dict of str to Tensor of shape ()
-        Of the latest forward pass, detached and on its device; undefined means are NaN.
+        Statistics of the latest forward pass, detached. Undefined means are NaN.
 
-        - triplet_fraction: triplets found over ordered pairs (a, p) of one class; with
-          ``mining="hard"`` over the anchors that have a positive; with
-          ``mining="all"`` over all triplets, which is one, as when triplets are given.
-        - active_fraction: the fraction of triplets with a positive loss.
-        - d_ap, d_an: mean distance from anchor to positive and to negative.
+        - triplet_fraction: number of mined triplets divided by the number of ordered pairs
+          (a, p) of one class; with ``mining="hard"``, by the number of anchors with a
+          positive. It is one with ``mining="all"`` and where triplets are passed.
+        - active_fraction: fraction of the mined triplets with a positive loss.
+        - d_ap, d_an: mean distance from anchors to positives and to negatives.
         - spread: root mean squared Euclidean distance of the embeddings to their mean.
+
+    See Also
+    --------
+    TripletNCALoss : Adds an NCA term.
 
     References
     ----------
@@ -98,7 +93,7 @@ class TripletLoss(nn.Module):
     >>> import torch
     >>> from sktriplet.losses import TripletLoss
     >>> embeddings = torch.tensor([[0.0], [1.0], [1.1], [5.0]], requires_grad=True)
-    >>> criterion = TripletLoss(margin=0.5)
+    >>> criterion = TripletLoss(margin=0.5, reduction="sum")
     >>> loss = criterion(embeddings, torch.tensor([0, 0, 1, 1]))
     >>> loss.backward()
     >>> round(loss.item(), 2)  # 1.0^2 - 1.1^2 + 0.5
@@ -107,28 +102,32 @@ class TripletLoss(nn.Module):
     0.25
     """
 
-    statistics: dict[str, Tensor]
+    margin: float
+    mining: str | Miner
+    loss: str | ElementwiseLoss
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "margin": [Interval(Real, 0, None, closed="neither")],
+        "mining": [StrOptions(set(MINING_STRATEGIES)), callable],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        **BatchLoss._parameter_constraints,
+    }
 
     def __init__(
         self,
-        margin: float = 0.2,
+        margin: float = 0.5,
         *,
         mining: str | Miner = "semi_hard",
         metric: str | Distance = "sqeuclidean",
-        loss: str | Loss = "hinge",
-        reduction: str = "active_mean",
-        nca_weight: float = 0.0,
+        loss: str | ElementwiseLoss = "hinge",
+        reduction: str = "mean",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.margin = _number("margin", margin)
-        self.mining = _named("mining", mining, MINING_STRATEGIES)
-        self.metric = _named("metric", metric, DISTANCES)
-        self.loss = _named("loss", loss, LOSSES)
-        self.reduction = _named("reduction", reduction, REDUCTIONS, callables=False)
-        self.nca_weight = _number("nca_weight", nca_weight, or_zero=True)
+        self._set_parameters(
+            margin=margin, mining=mining, metric=metric, loss=loss, reduction=reduction
+        )
         self.generator = generator
-        self.statistics = {}
 
     def forward(
         self,
@@ -137,116 +136,91 @@ class TripletLoss(nn.Module):
         *,
         triplets: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the loss of a batch.
+        """Compute the loss of a batch.
 
         Parameters
         ----------
         embeddings : Tensor of shape (B, D)
-        labels : integer Tensor of shape (B,), default=None
-            Classes to mine triplets from.
-        triplets : tuple of three integer Tensors of shape (T,), default=None
-            Rows that are anchors, positives and negatives, in place of labels: train
-            on these and mine nothing.
+            Embeddings of the samples, of a floating point type.
+        labels : int Tensor of shape (B,), default=None
+            Class labels from which triplets are mined.
+        triplets : tuple of three int Tensors of shape (T,), default=None
+            Indices of anchors, positives, and negatives. If given instead of labels, these
+            triplets are used and nothing is mined.
 
         Returns
         -------
-        Tensor of shape ()
+        loss : Tensor of shape ()
+            Reduced loss.
 
         Raises
         ------
         TypeError
-            If the embeddings are not floating point, or labels or indices not integers.
+            If the embeddings are not floating point, or labels or indices are not integers.
         ValueError
-            If shapes or lengths do not fit, if an index is outside the batch, or
+            If shapes or lengths do not match, if an index is outside the batch, or
             unless exactly one of `labels` and `triplets` is given.
         """
+        return self._triplet_loss(embeddings, labels, triplets)[0]
+
+    def _triplet_loss(
+        self, embeddings: Tensor, labels: Any, triplets: Any
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the loss, and the distances and checked labels that it was computed from."""
         if (labels is None) == (triplets is None):
             given = "neither" if labels is None else "both"
-            raise ValueError(f"Pass either labels or triplets=, got {given}.")
-        distances = _distances(embeddings, self.metric)
+            raise ValueError(f"Pass either labels or triplets, got {given}.")
+        distances = self._pairwise_distances(embeddings)
         if triplets is not None:
-            listed = _checked_triplets(triplets, distances)
-            total, d_ap, d_an = _over_listed(distances, listed, self._loss, self.margin)
-            n_possible = total.n_terms
+            triplets = check_triplets(triplets, distances)
+            loss_sum, d_ap, d_an = self._sum_over_triplets(distances, triplets)
+            n_possible = loss_sum.n_terms
         else:
-            labels = _checked_labels(labels, embeddings)
-            total, d_ap, d_an = self._over_mined(distances, labels)
-            n_possible = self._n_possible(labels)
-        self.statistics = {
-            "triplet_fraction": total.n_terms / n_possible,
-            "active_fraction": total.n_active / total.n_terms,
-            "d_ap": d_ap,
-            "d_an": d_an,
-            "spread": _spread(embeddings),
-        }
-        of_triplets = total._replace(n_terms=n_possible).reduced(self.reduction)
-        if labels is None or not self.nca_weight:
-            return of_triplets
-        temperature = NCA_TEMPERATURE * self.margin
-        return of_triplets + self.nca_weight * nca_loss(distances, labels, temperature)
+            labels = check_labels(labels, embeddings)
+            loss_sum, d_ap, d_an = self._sum_over_mined(distances, labels)
+            n_possible = self._count_possible(labels)
+        self._record(
+            embeddings,
+            triplet_fraction=loss_sum.n_terms / n_possible,
+            active_fraction=loss_sum.n_active / loss_sum.n_terms,
+            d_ap=d_ap,
+            d_an=d_an,
+        )
+        return loss_sum._replace(n_terms=n_possible).reduce(self.reduction), distances, labels
 
-    @property
-    def _loss(self) -> Loss:
-        return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
-
-    def _over_mined(self, distances: Tensor, labels: Tensor) -> "tuple[_Total, Tensor, Tensor]":
+    def _sum_over_mined(self, distances: Tensor, labels: Tensor) -> tuple[LossSum, Tensor, Tensor]:
+        """Return the loss summed over the mined triplets, and their mean d_ap and d_an."""
         if self.mining == "all":
-            if self._loss is hinge:
-                return _over_all_hinges(distances, labels, self.margin)
-            return _over_all(distances, labels, self._loss, self.margin)
+            if self._elementwise is hinge:
+                return batch_all_hinge_sum(distances, labels, self.margin)
+            return batch_all_sum(distances, labels, self._elementwise, self.margin)
         miner = MINERS[self.mining] if isinstance(self.mining, str) else self.mining
         triplets = miner(distances.detach(), labels, margin=self.margin, generator=self.generator)
         if not isinstance(self.mining, str):
-            triplets = _checked_triplets(triplets, distances)
-        return _over_listed(distances, triplets, self._loss, self.margin)
+            triplets = check_triplets(triplets, distances)
+        return self._sum_over_triplets(distances, triplets)
 
-    def _n_possible(self, labels: Tensor) -> Tensor:
-        """Return how many triplets would make the triplet_fraction one."""
-        sizes = _class_sizes(labels)
+    def _sum_over_triplets(
+        self, distances: Tensor, triplets: Triplets
+    ) -> tuple[LossSum, Tensor, Tensor]:
+        # A single selection: its backward pass fills one (B, B) matrix, not two.
+        pairs = torch.stack((triplets.positive, triplets.negative))
+        pairs += triplets.anchor * len(distances)
+        d_ap, d_an = distances.flatten().index_select(0, pairs.flatten()).view(2, -1)
+        losses = elementwise_loss(self._elementwise, d_ap, d_an, self.margin)
+        n_active = (losses.detach() > 0).count_nonzero()
+        loss_sum = LossSum(losses.sum(), n_active.new_full((), len(losses)), n_active)
+        return loss_sum, d_ap.detach().mean(), d_an.detach().mean()
+
+    @property
+    def _elementwise(self) -> ElementwiseLoss:
+        return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+
+    def _count_possible(self, labels: Tensor) -> Tensor:
+        """Return the number of triplets at which `triplet_fraction` is one."""
+        sizes = class_sizes(labels)
         if self.mining == "all":
             return ((sizes - 1) * (len(labels) - sizes)).sum()
-        if self.mining == "hard":
+        if self.mining in ONE_TRIPLET_PER_ANCHOR:
             return (sizes > 1).sum()
         return (sizes - 1).sum()
-
-    def extra_repr(self) -> str:
-        """Return the parameters as they are written in a call."""
-        names = ("margin", "mining", "metric", "loss", "reduction", "nca_weight")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-
-# Each of the following returns the total over some triplets, and the means of d_ap and d_an.
-def _over_listed(
-    distances: Tensor, triplets: Triplets, loss: Loss, margin: float
-) -> tuple[_Total, Tensor, Tensor]:
-    # One selection for both: its backward pass fills one (B, B) matrix, not two.
-    pairs = torch.stack((triplets.positive, triplets.negative))
-    pairs += triplets.anchor * len(distances)
-    d_ap, d_an = distances.flatten().index_select(0, pairs.flatten()).view(2, -1)
-    losses = _each(loss, d_ap, d_an, margin)
-    n_active = (losses.detach() > 0).count_nonzero()
-    total = _Total(losses.sum(), n_active.new_full((), len(losses)), n_active)
-    return total, d_ap.detach().mean(), d_an.detach().mean()
-
-
-def _checked_triplets(triplets: Any, distances: Tensor) -> Triplets:
-    if not isinstance(triplets, Sequence) or len(triplets) != 3:
-        raise ValueError(
-            f"triplets must be three tensors (anchor, positive, negative), got {triplets!r}."
-        )
-    checked = Triplets(
-        *(
-            _indices(name, rows, distances)
-            for name, rows in zip(Triplets._fields, triplets, strict=True)
-        )
-    )
-    lengths = [len(rows) for rows in checked]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"anchor, positive and negative must be of one length, got {lengths}.")
-    for name, rows in zip(Triplets._fields, checked, strict=True):
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(distances)):
-            raise ValueError(
-                f"{name} must hold rows of a batch of {len(distances)}, got indices from "
-                f"{rows.min()} to {rows.max()}."
-            )
-    return checked

@@ -1,27 +1,11 @@
-"""Which triplets of a batch to learn from: ``(distances, labels) -> Triplets``.
-
-Rows are *sampled* before the forward pass (`sktriplet.sampling`); triplets are *mined*
-after it, here. One function a strategy, each
-``(distances, labels, *, margin, generator) -> Triplets``; a callable of the same
-signature is accepted wherever a name is. A row is never its own positive. Batch-all is
-the absence of mining: its triplets are never listed, `batch_all_counts` counts them.
-
-On a CPU in float32, rows are sorted by NumPy as 64-bit integers that hold a distance and
-its column; otherwise torch sorts, on the device of the distances. Both give the same
-triplets.
-"""
+"""The miners, and their implementations for any device and precision."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from sktriplet.mining._sorted_keys import (
-    _hardest_in_numpy,
-    _semi_hard_by_keys,
-    _silence,
-    _suits_numpy,
-)
+from sktriplet.mining._sorted_keys import hardest_in_numpy, semi_hard_by_keys, suits_numpy
 from sktriplet.mining._triplets import Triplets
 
 Miner = Callable[..., Triplets]
@@ -35,27 +19,28 @@ def semi_hard(
     margin: float,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """For each anchor and positive, the nearest negative that lies just beyond.
+    """For each anchor and positive, select the nearest semi-hard negative.
 
-    Among the negatives with ``d(a, p) < d(a, n) < d(a, p) + margin`` the nearest to the
-    anchor is taken, ties going to the lowest index: one triplet for each ordered pair
-    (a, p) that has such a negative, none for a pair that has none [1]_. A batch without
-    any gives empty tensors. Takes time O(B^2 log B) and memory O(B^2).
+    A negative n is semi-hard if ``d(a, p) < d(a, n) < d(a, p) + margin``. Among these, the one
+    nearest to the anchor is selected; ties go to the lowest index. There is one triplet for each
+    ordered pair (a, p) that has such a negative [1]_. A batch without any returns empty tensors.
+    Takes O(B^2 log B) time and O(B^2) memory.
 
     Parameters
     ----------
     distances : Tensor of shape (B, B)
-        Row a holds the distances from anchor a.
-    labels : integer Tensor of shape (B,)
+        Pairwise distances; row a holds the distances from anchor a.
+    labels : int Tensor of shape (B,)
+        Class labels.
     margin : float
-        How far beyond the positive a negative may lie.
+        Width of the interval of distances in which a negative is semi-hard.
     generator : torch.Generator, default=None
-        Not used: nothing is random here.
+        Ignored, present for API consistency.
 
     Returns
     -------
-    Triplets
-        Ordered by anchor; the order within an anchor is not specified.
+    triplets : Triplets
+        Indices, ordered by anchor. The order within an anchor is not specified.
 
     References
     ----------
@@ -72,10 +57,8 @@ def semi_hard(
     >>> [indices.tolist() for indices in triplets]
     [[0], [1], [2]]
     """
-    if _suits_numpy(distances):
-        with _silence():
-            return _semi_hard_by_keys(distances, labels, margin)
-    return _semi_hard_by_search(distances, labels, margin)
+    mine = semi_hard_by_keys if suits_numpy(distances) else _semi_hard_by_search
+    return mine(distances, labels, margin)
 
 
 @torch.no_grad()
@@ -86,25 +69,26 @@ def hard(
     margin: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """For each anchor, its farthest positive and its nearest negative (batch-hard).
+    """For each anchor, select the farthest positive and the nearest negative (batch-hard).
 
-    One triplet for each anchor that has a positive and a negative, ties going to the
-    lowest index [1]_. Distances that are infinite or NaN give no triplet.
+    There is one triplet for each anchor that has a positive and a negative; ties go to the
+    lowest index [1]_. Infinite and NaN distances form no triplets.
 
     Parameters
     ----------
     distances : Tensor of shape (B, B)
-        Row a holds the distances from anchor a.
-    labels : integer Tensor of shape (B,)
+        Pairwise distances; row a holds the distances from anchor a.
+    labels : int Tensor of shape (B,)
+        Class labels.
     margin : float, default=None
-        Not used: the hardest are the hardest whatever the margin.
+        Ignored, present for API consistency.
     generator : torch.Generator, default=None
-        Not used: nothing is random here.
+        Ignored, present for API consistency.
 
     Returns
     -------
-    Triplets
-        Ordered by anchor.
+    triplets : Triplets
+        Indices, ordered by anchor.
 
     References
     ----------
@@ -121,9 +105,8 @@ def hard(
     >>> [indices.tolist() for indices in triplets]
     [[0, 1, 2], [2, 2, 0], [3, 3, 3]]
     """
-    find = _hardest_in_numpy if _suits_numpy(distances) else _hardest_in_torch
-    with _silence():
-        positive, negative = find(distances, labels)
+    find = hardest_in_numpy if suits_numpy(distances) else _hardest_in_torch
+    positive, negative = find(distances, labels)
     anchor = torch.arange(len(labels), device=distances.device)
     d_ap = distances[anchor, positive]
     d_an = distances[anchor, negative]
@@ -145,26 +128,26 @@ def random(
     margin: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Triplets:
-    """For each anchor and positive, one negative drawn with equal chances.
+    """For each anchor and positive, draw a negative uniformly at random.
 
-    One triplet for each ordered pair of rows of one class, so long as the batch holds a
-    second class.
+    There is one triplet for each ordered pair of samples of the same class, provided that the
+    batch holds a second class.
 
     Parameters
     ----------
     distances : Tensor of shape (B, B)
-        Not looked at.
-    labels : integer Tensor of shape (B,)
+        Ignored, present for API consistency.
+    labels : int Tensor of shape (B,)
+        Class labels.
     margin : float, default=None
-        Not used.
+        Ignored, present for API consistency.
     generator : torch.Generator, default=None
-        Where the numbers are drawn, on its own device; None draws from torch's global
-        generator.
+        Source of random numbers. None uses torch's global generator.
 
     Returns
     -------
-    Triplets
-        Ordered by anchor, then by positive.
+    triplets : Triplets
+        Indices, ordered by anchor, then by positive.
 
     Examples
     --------
@@ -174,14 +157,14 @@ def random(
     >>> [indices.tolist() for indices in triplets]
     [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1], [3, 3, 3, 3, 3, 3]]
     """
-    labels = labels.contiguous()  # as binary searches want it
-    same = labels[:, None] == labels
-    anchor, positive = same.fill_diagonal_(False).nonzero(as_tuple=True)
-    # With the classes side by side, the negatives of a row are all rows but one stretch.
+    labels = labels.contiguous()  # searchsorted copies other layouts
+    same_class = labels[:, None] == labels
+    anchor, positive = same_class.fill_diagonal_(False).nonzero(as_tuple=True)
+    # Sorted by class, the negatives of a sample are all samples except one contiguous block.
     by_class = labels.argsort(stable=True)
-    first = torch.searchsorted(labels[by_class], labels)
-    size = torch.searchsorted(labels[by_class], labels, right=True) - first
-    n_negatives = (len(labels) - size)[anchor]
+    block_start = torch.searchsorted(labels[by_class], labels)
+    block_size = torch.searchsorted(labels[by_class], labels, right=True) - block_start
+    n_negatives = (len(labels) - block_size)[anchor]
     anchor, positive = anchor[n_negatives > 0], positive[n_negatives > 0]
     draws = torch.randint(
         2**62,
@@ -190,31 +173,35 @@ def random(
         device=labels.device if generator is None else generator.device,
     ).to(labels.device)
     rank = draws % n_negatives[n_negatives > 0]
-    rank += (rank >= first[anchor]) * size[anchor]
+    rank += (rank >= block_start[anchor]) * block_size[anchor]
     return Triplets(anchor, positive, by_class[rank])
 
 
 MINERS: dict[str, Miner] = {"semi_hard": semi_hard, "hard": hard, "random": random}
+# The other miners return at most one triplet for each ordered pair (anchor, positive).
+ONE_TRIPLET_PER_ANCHOR = frozenset({"hard"})
 
 
-# On any device, in any precision: sorted rows, and binary searches in them.
 def _semi_hard_by_search(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
-    distances = distances.contiguous()  # as binary searches want it
-    same = labels[:, None] == labels
-    nearest_first, columns = distances.masked_fill(same, torch.inf).sort(dim=1, stable=True)
-    # rank (B, B): where among its row's negatives the first strictly farther one stands
+    distances = distances.contiguous()  # searchsorted copies other layouts
+    same_class = labels[:, None] == labels
+    nearest_first, columns = distances.masked_fill(same_class, torch.inf).sort(dim=1, stable=True)
+    # (B, B): rank, among the negatives of the anchor, of the first one farther than the column
     rank = torch.searchsorted(nearest_first, distances, right=True)
     rank.clamp_(max=len(labels) - 1)
-    beyond = nearest_first.gather(1, rank)
-    found = (beyond > distances) & (beyond < distances + margin)
-    anchor, positive = found.logical_and_(same.fill_diagonal_(False)).nonzero(as_tuple=True)
+    candidate = nearest_first.gather(1, rank)
+    is_semi_hard = (candidate > distances) & (candidate < distances + margin)
+    is_semi_hard &= same_class.fill_diagonal_(False)
+    anchor, positive = is_semi_hard.nonzero(as_tuple=True)
     return Triplets(anchor, positive, columns[anchor, rank[anchor, positive]])
 
 
 def _hardest_in_torch(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each anchor, the farthest positive and the nearest negative, if it has any."""
     if len(labels) == 0:
         return labels.new_empty(0, dtype=torch.int64), labels.new_empty(0, dtype=torch.int64)
-    same = labels[:, None] == labels
-    negative = distances.masked_fill(same, torch.inf).argmin(dim=1)
-    positive = distances.masked_fill(~same.fill_diagonal_(False), -torch.inf).argmax(dim=1)
+    same_class = labels[:, None] == labels
+    negative = distances.masked_fill(same_class, torch.inf).argmin(dim=1)
+    is_positive = same_class.fill_diagonal_(False)
+    positive = distances.masked_fill(~is_positive, -torch.inf).argmax(dim=1)
     return positive, negative

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Mining on a CPU in float32, with NumPy.
+
+Each row of distances becomes a row of 64-bit integers (keys) that NumPy sorts 5 to 30 times faster
+than torch sorts floats. The upper half of a key has the order of its distance. The lower half
+holds a bit that decides the order among equal distances, and the column: one sort yields both.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -10,118 +15,108 @@ from torch import Tensor
 
 from sktriplet.mining._triplets import Triplets
 
-# On a CPU in float32: rows of 64-bit keys. The high half of a key orders as its distance
-# does; the low half holds one bit that settles who comes first where distances are equal,
-# and the column.
-_HIGH = 1 if sys.byteorder == "little" else 0
+Keys = NDArray[np.int64]
+
+# Position of the upper half of a key, seen as two 32-bit integers.
+UPPER_HALF = 1 if sys.byteorder == "little" else 0
+# Sign bit of the lower half: sorts a key behind those of equal distance without it.
+LAST_AMONG_TIES = 1 << 31
+COLUMN_MASK = LAST_AMONG_TIES - 1
+LARGEST_DISTANCE = COLUMN_MASK << 32
+# Number of keys sorted at a time: their 512 KB fit into the cache of a core.
+CHUNK_SIZE = 1 << 16
 
 
-# The sign bit of the low half.
-_LATER = 1 << 31
-
-
-_COLUMN = _LATER - 1
-
-
-_BEYOND_ALL = _COLUMN << 32
-
-
-# Keys sorted at a time: 512 KB of them stay in a core's cache.
-_CHUNK = 1 << 16
-
-
-_Keys = NDArray[np.int64]
-
-
-def _suits_numpy(distances: Tensor) -> bool:
+def suits_numpy(distances: Tensor) -> bool:
+    """Return whether this module can mine these distances."""
     return distances.device.type == "cpu" and distances.dtype == torch.float32
 
 
-def _silence() -> np.errstate:
-    """Let NumPy say no more than torch of numbers that are infinite or none."""
-    return np.errstate(over="ignore", invalid="ignore")
+def class_membership(labels: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the class index of each sample (B,), and the samples of each class (C, B).
 
-
-def _classes(labels: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return the class number of each row (B,) and who belongs to each class (C, B).
-
-    Anchors of one class share their masks, and to copy a row of a mask made for each
-    class is cheaper than to compare labels.
+    Anchors of one class share a mask, and copying a row is cheaper than comparing labels.
     """
-    of_class, class_of = labels.unique(return_inverse=True)
-    return class_of.numpy(), np.arange(len(of_class))[:, None] == class_of.numpy()
+    classes, class_of = labels.unique(return_inverse=True)
+    return class_of.numpy(), np.arange(len(classes))[:, None] == class_of.numpy()
 
 
-def _chunks(n_rows: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // max(1, n_rows))
-    return (slice(start, start + step) for start in range(0, n_rows, step))
+def chunks(n_samples: int) -> Iterator[slice]:
+    """Yield slices of anchors whose keys fit into the cache."""
+    step = max(1, CHUNK_SIZE // max(1, n_samples))
+    return (slice(start, start + step) for start in range(0, n_samples, step))
 
 
-def _as_ordered(bits: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Let integers order as the floats whose bits they are; its own inverse.
+def _to_sortable(bits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Map the bits of floats to integers of the same order; the inverse of itself.
 
-    Only negative floats change: of two, the greater integer is the lesser number.
+    Only negative floats change: among their bits, the larger integer is the smaller number.
     """
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
-def _sorted_keys(values: NDArray[np.float32], low: _Keys, own: NDArray[np.intp]) -> _Keys:
-    """Return the keys of a few rows (R, B) in rising order, the anchor's own column last.
+def sort_keys(distances: NDArray[np.float32], low_halves: Keys, anchors: NDArray[np.intp]) -> Keys:
+    """Return the keys of a few anchors (R, B) in ascending order, the anchor's own column last.
 
-    `low` holds the low halves and is overwritten with the keys, `own` the anchors (R,).
+    The keys overwrite `low_halves` (R, B).
     """
-    bits = values.view(np.int32)
+    bits = distances.view(np.int32)
     if bits.min() < 0:
-        # Zero added, -0.0 becomes 0.0, its equal.
-        bits = _as_ordered((values + np.float32(0)).view(np.int32))
-    low.view(np.int32)[:, _HIGH::2] = bits
-    low[np.arange(len(own)), own] = own | _BEYOND_ALL
-    low.sort(axis=1)
-    return low
+        # Adding zero turns -0.0 into 0.0, which is equal to it.
+        with np.errstate(invalid="ignore"):
+            bits = _to_sortable((distances + np.float32(0)).view(np.int32))
+    keys = low_halves
+    keys.view(np.int32)[:, UPPER_HALF::2] = bits
+    keys[np.arange(len(anchors)), anchors] = anchors | LARGEST_DISTANCE
+    keys.sort(axis=1)
+    return keys
 
 
-def _distances_in(keys: _Keys) -> NDArray[np.float32]:
-    """Return the distances in a vector of keys; in the anchor's own key it is NaN."""
-    bits = keys.view(np.int32)[_HIGH::2]
-    return (bits if keys.min(initial=0) >= 0 else _as_ordered(bits)).view(np.float32)
+def _distances_of(keys: Keys) -> NDArray[np.float32]:
+    """Return the distances in a vector of keys; NaN in the key of an anchor's own column."""
+    bits = keys.view(np.int32)[UPPER_HALF::2]
+    return (bits if keys.min(initial=0) >= 0 else _to_sortable(bits)).view(np.float32)
 
 
-def _semi_hard_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
-    class_of, member = _classes(labels)
+def semi_hard_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
+    """Mine semi-hard triplets with one sort: the negative is the next key of another class."""
+    class_of, in_class = class_membership(labels)
     values = distances.numpy()
-    n_rows = len(values)
-    columns = np.arange(n_rows)
-    # A positive comes after negatives at the same distance: they are not farther.
-    low = np.where(member, columns | _LATER, columns)
-    triplets = np.empty((3, (member.sum(axis=1) ** 2).sum()), np.int64)
+    n_samples = len(values)
+    columns = np.arange(n_samples)
+    # A negative at the distance of a positive is not farther, and therefore comes before it.
+    low_halves = np.where(in_class, columns | LAST_AMONG_TIES, columns)
+    triplets = np.empty((3, (in_class.sum(axis=1) ** 2).sum()), np.int64)
     n_found = 0
-    for rows in _chunks(n_rows):
-        keys = _sorted_keys(values[rows], low[class_of[rows]], columns[rows])
+    for rows in chunks(n_samples):
+        keys = sort_keys(values[rows], low_halves[class_of[rows]], columns[rows])
         is_positive = keys.astype(np.int32) < 0
         positives = np.flatnonzero(is_positive)
-        # As many others as stand before a positive are skipped to find the next one: a
-        # negative, or the anchor itself at the end of the row.
+        # The number of other keys before a positive is the rank of the next one: a negative,
+        # or the anchor itself at the end of the row.
         others = np.flatnonzero(~is_positive)
         rank = positives - np.arange(len(positives))
         near, far = keys.take(positives), keys.take(others.take(rank, mode="clip"))
-        within_margin = _distances_in(far) < _distances_in(near) + np.float32(margin)
+        with np.errstate(over="ignore", invalid="ignore"):
+            within_margin = _distances_of(far) < _distances_of(near) + np.float32(margin)
         found = np.flatnonzero(within_margin)
         anchor, positive, negative = triplets[:, n_found : n_found + len(found)]
-        np.floor_divide(positives.take(found), n_rows, out=anchor)
+        np.floor_divide(positives.take(found), n_samples, out=anchor)
         anchor += rows.start
-        np.bitwise_and(near.take(found), _COLUMN, out=positive)
-        np.bitwise_and(far.take(found), _COLUMN, out=negative)
+        np.bitwise_and(near.take(found), COLUMN_MASK, out=positive)
+        np.bitwise_and(far.take(found), COLUMN_MASK, out=negative)
         n_found += len(found)
     return Triplets(*torch.from_numpy(triplets[:, :n_found]))
 
 
-def _hardest_in_numpy(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    class_of, member = _classes(labels)
+def hardest_in_numpy(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each anchor, the farthest positive and the nearest negative, if it has any."""
+    class_of, in_class = class_membership(labels)
     values = distances.numpy()
-    n_rows = len(values)
-    bound = np.where(member, np.float32(np.inf), np.float32(-np.inf))
-    positive, negative = np.empty((2, n_rows), np.int64)
-    for rows in _chunks(n_rows):
+    n_samples = len(values)
+    bound = np.where(in_class, np.float32(np.inf), np.float32(-np.inf))
+    positive, negative = np.empty((2, n_samples), np.int64)
+    for rows in chunks(n_samples):
         bounds = bound[class_of[rows]]
         candidates = np.fmin(values[rows], bounds)
         own = np.arange(len(candidates))
