@@ -1,7 +1,10 @@
-"""TODO."""
+"""Networks that map samples to embeddings.
+
+`MLP` and `MLPEnsemble` are for tables, `ConvNet` is for images.
+"""
 
 from sktriplet.networks._convnet import ConvNet
 from sktriplet.networks._mlp import MLP
 from sktriplet.networks._mlp_ensemble import MLPEnsemble
 
-__all__ = ["ConvNet", "MLP", "MLPEnsemble"]
+__all__ = ["MLP", "ConvNet", "MLPEnsemble"]

@@ -1,44 +1,51 @@
-"""The networks, and what stands before and behind them."""
+"""Convolutional network for small images."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sktriplet.networks._precision import in_full_precision
+from sktriplet.networks._precision import DTYPE, in_full_precision
 
-# Of `ConvNet`: images are halved until their shorter side is no longer than the last side;
-# channels double from the first width to the last.
-SMALLEST_SIDE, LARGE_SIDE, LAST_SIDE = 4, 48, 7
+# Shortest side, in pixels, of supported images.
+MIN_SIDE = 4
 
+# Images whose shorter side has at least this many pixels are halved by the first convolution.
+LARGE_SIDE = 48
 
-FIRST_WIDTH, LAST_WIDTH = 32, 256
+# Stages are added until the shorter side has at most this many pixels.
+MAX_FINAL_SIDE = 7
+
+# Channels of the first convolution, and the most of a later one.
+FIRST_WIDTH, MAX_WIDTH = 32, 256
 
 
 class ConvNet(nn.Module):
-    """A small residual network, for images of some 8 to 96 pixels a side.
+    """Small residual network for images of about 8 to 96 pixels per side.
 
-    A convolution of 3 x 3 pixels is followed by stages. Each halves the image, doubles the
-    width and ends in a residual block [1]_; there are as many as it takes to get the
-    shorter side to 7 pixels or fewer. A linear layer takes what is left, pixel by pixel:
-    it may look for a thing at its place, and learns faster than from a mean over the
-    pixels. Images with sides of 48 and more are halved once before, so that they cost no
-    more than small ones.
+    A 3 x 3 convolution is followed by stages. Each stage halves the image, doubles the number
+    of channels (32 at first, 256 at most) and ends in a residual block [1]_. There is at least
+    one stage, and as many as needed until the shorter side has at most 7 pixels. The output
+    layer is linear in all remaining pixels: unlike a mean over the pixels, it can exploit
+    absolute position, and it learns faster. It is computed in float32 even under autocast. If
+    the shorter side has 48 pixels or more, the first convolution halves the image too, which
+    makes large images as fast as small ones.
 
     Parameters
     ----------
     input_shape : tuple of int
-        ``(n_channels, height, width)``, with sides of 4 and more.
+        Shape of an image, ``(n_channels, height, width)``, with sides of at least 4 pixels.
 
     n_components : int
-        Width of the output.
+        Number of output features.
 
     generator : torch.Generator, default=None
-        Source of the initial weights. None is torch's global generator.
+        Random number generator for the initial weights. By default, torch's global generator is
+        used.
 
     Raises
     ------
     ValueError
-        If ``input_shape`` is not that of images, or they are too small.
+        If ``input_shape`` is not the shape of an image or a side is too short.
 
     References
     ----------
@@ -61,21 +68,23 @@ class ConvNet(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
+        if len(input_shape) != 3 or min(input_shape[1:]) < MIN_SIDE:
             raise ValueError(
                 "input_shape must be (n_channels, height, width) with sides of at least "
-                f"{SMALLEST_SIDE} pixels. Got {tuple(input_shape)}."
+                f"{MIN_SIDE} pixels. Got {tuple(input_shape)}."
             )
         n_channels, width = input_shape[0], FIRST_WIDTH
         stride = 2 if min(input_shape[1:]) >= LARGE_SIDE else 1
         stages = [_convolution(n_channels, width, stride)]
         sides = [-(-side // stride) for side in input_shape[1:]]
-        while min(sides) > LAST_SIDE or len(stages) == 1:
-            wider = min(2 * width, LAST_WIDTH)
-            stages.append(nn.Sequential(_convolution(width, wider, 2), ResidualBlock(wider)))
-            sides, width = [-(-side // 2) for side in sides], wider
+        while min(sides) > MAX_FINAL_SIDE or len(stages) == 1:
+            next_width = min(2 * width, MAX_WIDTH)
+            stages.append(
+                nn.Sequential(_convolution(width, next_width, 2), ResidualBlock(next_width))
+            )
+            sides, width = [-(-side // 2) for side in sides], next_width
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(width * sides[0] * sides[1], n_components)
+        self.head = nn.Linear(width * sides[0] * sides[1], n_components, dtype=DTYPE)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -84,41 +93,54 @@ class ConvNet(nn.Module):
         nn.init.uniform_(self.head.weight, -bound, bound, generator=generator)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        # The layout in which convolutions are fastest, on CPUs and GPUs alike.
+    def forward(self, X: Tensor) -> Tensor:
+        """Compute the embeddings of a batch.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_channels, height, width)
+            Batch of images.
+
+        Returns
+        -------
+        embeddings : Tensor of shape (n_samples, n_components)
+            Embeddings of the images, not normalized.
+        """
+        # The memory format in which convolutions are fastest, on both CPUs and GPUs.
         pixels = self.stages(X.contiguous(memory_format=torch.channels_last))
-        # In the order in which they lie in memory, so that neither they nor their gradients
-        # are copied into another.
+        # Flattened in memory order, which copies neither the pixels nor their gradients.
         return in_full_precision(self.head, pixels.movedim(1, -1).flatten(1))
 
 
 class ResidualBlock(nn.Module):
-    """``relu(X + f(X))``, where f is two convolutions and zero before training.
+    """Residual block ``relu(X + f(X))``, where f is two convolutions and initially zero.
 
     Parameters
     ----------
     width : int
-        Channels that come in, and go out.
+        Number of input and output channels.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        last = nn.BatchNorm2d(width)
+        last = nn.BatchNorm2d(width, dtype=DTYPE)
         nn.init.zeros_(last.weight)
         self.layers = nn.Sequential(
             _convolution(width, width),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.Conv2d(width, width, 3, padding=1, bias=False, dtype=DTYPE),
             last,
         )
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        # In place, as no gradient needs the outputs of batch normalisation.
+    def forward(self, X: Tensor) -> Tensor:
+        """Return a batch of the same shape."""
+        # In place, because no gradient needs the outputs of batch normalization.
         return F.relu_(self.layers(X).add_(X))
 
 
 def _convolution(n_channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3 x 3 convolution with batch normalization and ReLU."""
     return nn.Sequential(
-        nn.Conv2d(n_channels, width, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        nn.Conv2d(n_channels, width, 3, stride, padding=1, bias=False, dtype=DTYPE),
+        nn.BatchNorm2d(width, dtype=DTYPE),
         nn.ReLU(inplace=True),
     )

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The network that is trained: a backbone with its preprocessing and normalization."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,82 +9,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sktriplet.exceptions import InvalidParameterError
-
-
-def validate_module(network: Any, rows: torch.Tensor, n_components: int | None) -> int:
-    """Pass a few rows through the network and return the width of what comes out.
-
-    Parameters
-    ----------
-    network : EmbeddingNetwork
-
-    rows : Tensor of shape (n_rows, ...)
-
-    n_components : int or None
-        The width to expect; None is any.
-
-    Raises
-    ------
-    InvalidParameterError
-        If the body's output is not a finite floating point tensor of shape (n_rows,
-        n_components), there is nothing to train, or what ``augment`` returns is no such batch.
-    """
-    with torch.no_grad():
-        batch = network.eval().arranged(rows)
-        output = network.outputs(batch)
-        if network.augment is not None:
-            _validate_augment(network, batch)
-    network.train()
-    if not any(weights.requires_grad for weights in network.parameters()):
-        raise InvalidParameterError(
-            "The 'module' parameter must have weights to train. Got a network that has none, or "
-            "whose weights all have requires_grad=False."
-        )
-    got = repr(type(output))
-    if isinstance(output, torch.Tensor):
-        fits = output.is_floating_point() and output.ndim == 2 and len(output) == len(rows)
-        if fits and n_components in (None, output.shape[1]) and output.isfinite().all():
-            return output.shape[1]
-        got = f"{output.dtype} of shape {tuple(output.shape)}"
-        if fits and not output.isfinite().all():
-            got += " with NaN or infinity in it"
-        elif fits:
-            got += " (n_components=None takes any width)"
-    raise InvalidParameterError(
-        f"The 'module' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
-        f"floating point tensor of shape ({len(rows)}, {n_components or 'n_components'}). Got "
-        f"{got} instead."
-    )
-
-
-def _validate_augment(network: Any, batch: torch.Tensor) -> None:
-    problem: Any = None
-    augmented = network.augment(batch.clone())
-    if isinstance(augmented, torch.Tensor):
-        got = f"{augmented.dtype} of shape {tuple(augmented.shape)}"
-        fits = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
-        try:
-            network.outputs(augmented)
-        except (RuntimeError, ValueError) as error:  # torch's words for a wrong shape
-            fits, problem = False, error
-        if fits:
-            return
-    else:
-        got = repr(type(augmented))
-    raise InvalidParameterError(
-        f"The 'augment' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
-        f"tensor that the network takes in its place. Got {got} instead."
-    ) from problem
+from sktriplet.networks._precision import DTYPE
 
 
 class ChannelsFirst(nn.Module):
-    """Images of any layout, put into the one that convolutions take.
+    """Convert batches of images of any supported layout to channels first.
 
     Parameters
     ----------
     shape : tuple of int
-        ``(C, H, W)``. Batches may be ``(B, C, H, W)``, ``(B, H, W, C)``, ``(B, H, W)``
-        if C is 1, or ``(B, C * H * W)``, and come out as the first.
+        Shape ``(C, H, W)`` of an image. Batches of shape (B, C, H, W), (B, H, W, C),
+        (B, C * H * W) and, if C is 1, (B, H, W) are converted to (B, C, H, W). A shape that fits
+        both of the first two is taken as (B, C, H, W).
+
+    contiguous : bool, default=False
+        Whether to return batches that are contiguous in memory, as user-defined modules may
+        require. If False, batches with channels last are not copied.
 
     Examples
     --------
@@ -94,23 +34,26 @@ class ChannelsFirst(nn.Module):
     torch.Size([5, 3, 8, 9])
     """
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: tuple[int, ...], *, contiguous: bool = False):
         super().__init__()
         self.shape = tuple(shape)
+        self.contiguous = contiguous
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the batch with shape (B, C, H, W)."""
         if X.ndim == 4 and X.shape[1:] != self.shape:
-            return X.movedim(-1, 1)
+            X = X.movedim(-1, 1)
+            return X.contiguous() if self.contiguous else X
         return X.reshape(len(X), *self.shape)
 
 
 class Standardizer(nn.Module):
-    """``(X - mean) / scale`` with the statistics of the training rows.
+    """Standardize features with fixed statistics: ``(X - mean) / scale``.
 
     Parameters
     ----------
     mean, scale : array-like
-        Of a shape that goes with that of X.
+        Statistics of the training data, of shapes that broadcast with a batch.
     """
 
     mean: Tensor
@@ -118,78 +61,200 @@ class Standardizer(nn.Module):
 
     def __init__(self, mean: ArrayLike, scale: ArrayLike):
         super().__init__()
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=DTYPE))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=DTYPE))
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the standardized batch."""
         return (X - self.mean) / self.scale
 
 
 class EmbeddingNetwork(nn.Module):
-    """A network, and what stands before and behind it.
+    """A backbone with its preprocessing and the normalization of its outputs.
+
+    A batch passes through ``input_layout``, ``augment`` (in training mode only), ``scaler`` and
+    ``backbone``, and is normalized.
 
     Parameters
     ----------
-    body : nn.Module
-        Maps ``(B, ...)`` to ``(B, n_components)``.
+    backbone : nn.Module
+        Maps a batch (B, ...) to (B, n_components). An ensemble has an attribute ``n_members``, and
+        its members compute consecutive parts of the output, of the widths that
+        `torch.tensor_split` returns.
 
-    layout : ChannelsFirst, default=None
-        None takes inputs as they are.
+    input_layout : ChannelsFirst, default=None
+        Conversion of image batches. By default, batches are not converted.
 
     augment : callable, default=None
-        Maps a batch in that layout to another. In training only.
+        Maps a batch, in the layout that the backbone takes and not yet scaled, to an augmented
+        batch.
 
-    standardizer : Standardizer, default=None
-        None takes inputs as they are.
+    scaler : Standardizer, default=None
+        Standardization of the inputs. By default, they are only converted to float32.
 
     normalize : bool, default=True
-        Whether to divide each output by its Euclidean norm, or where the body has members, each
-        member's part by that of the part.
+        If True, scale outputs with more than one component to unit Euclidean norm. The outputs
+        of an ensemble are normalized per member, and all members' parts have the same norm.
 
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the body: ``"bfloat16"`` is torch's autocast. Inputs are standardized and
-        outputs normalized in float32.
+        Precision of the backbone. "bfloat16" is torch's autocast. Scaling and normalization are
+        in float32 with both.
+
+    Attributes
+    ----------
+    n_members : int
+        Number of members of the backbone, 1 if it is not an ensemble.
     """
 
     def __init__(
         self,
-        body: nn.Module,
+        backbone: nn.Module,
         *,
-        layout: ChannelsFirst | None = None,
+        input_layout: ChannelsFirst | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
-        standardizer: Standardizer | None = None,
+        scaler: Standardizer | None = None,
         normalize: bool = True,
         precision: str = "float32",
     ):
         super().__init__()
-        self.body = body
-        self.layout = layout
+        self.backbone = backbone
+        self.input_layout = input_layout
         self.augment = augment
-        self.standardizer = standardizer
+        self.scaler = scaler
         self.normalize = normalize
         self.precision = precision
-        self.n_members: int = getattr(body, "n_members", 1)
+        self.n_members: int = getattr(backbone, "n_members", 1)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        X = self.arranged(X)
+    def forward(self, X: Tensor) -> Tensor:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        X : Tensor of shape (B, ...)
+            Batch in any layout that ``input_layout`` converts.
+
+        Returns
+        -------
+        embeddings : Tensor of shape (B, n_components)
+            Embeddings, in float32.
+        """
+        X = self.to_channels_first(X)
         if self.augment is not None and self.training:
             X = self.augment(X)
-        embeddings = self.outputs(X)
+        embeddings = self.forward_backbone(X)
         if self.precision == "bfloat16":
             embeddings = embeddings.float()
-        if not self.normalize:
+        if not self.normalize or embeddings.shape[1] == 1:
             return embeddings
         parts = embeddings.tensor_split(self.n_members, dim=1)
         return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / self.n_members**0.5
 
-    def arranged(self, X: Tensor) -> Tensor:
-        """Return images with their channels first, and tables as they are."""
-        return X if self.layout is None else self.layout(X)
+    def to_channels_first(self, X: Tensor) -> Tensor:
+        """Return image batches with channels first, other batches unchanged."""
+        return X if self.input_layout is None else self.input_layout(X)
 
-    def outputs(self, X: Tensor) -> Tensor:
-        """Return what the body makes of an arranged batch, before it is normalized."""
-        X = X.float() if self.standardizer is None else self.standardizer(X)
+    def forward_backbone(self, X: Tensor) -> Tensor:
+        """Return the outputs of the backbone for a batch with channels first, not normalized."""
+        X = X.float() if self.scaler is None else self.scaler(X)
         if self.precision == "bfloat16":
             with torch.autocast(X.device.type, torch.bfloat16):
-                return self.body(X)
-        return self.body(X)
+                return self.backbone(X)
+        return self.backbone(X)
+
+    def split(self, embeddings: Tensor) -> list[Tensor]:
+        """Split embeddings into the parts to which the loss is applied separately.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (B, n_components)
+            Embeddings of a batch.
+
+        Returns
+        -------
+        parts : list of Tensor
+            One part per ensemble member, scaled by the square root of their number: Euclidean
+            distances between whole embeddings are the root mean square of those between the
+            parts, and parts of normalized embeddings have unit norm. A list of only the
+            embeddings if the backbone is not an ensemble.
+        """
+        if self.n_members == 1:
+            return [embeddings]
+        return list((embeddings * self.n_members**0.5).tensor_split(self.n_members, dim=1))
+
+
+def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | None) -> int:
+    """Run a network on a small batch and check its output.
+
+    Parameters
+    ----------
+    network : EmbeddingNetwork
+        Network to check. It is in training mode afterwards.
+
+    X : Tensor of shape (B, ...)
+        Batch in any layout that the network takes.
+
+    n_components : int or None
+        Required number of output features. None accepts any.
+
+    Returns
+    -------
+    n_components : int
+        Number of output features.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the output of the backbone is not a finite floating point tensor of shape
+        (B, n_components), no weights are trainable, or the network does not accept the output
+        of ``augment``. The message names the parameter of the embedder: 'module' or 'augment'.
+    """
+    with torch.no_grad():
+        batch = network.eval().to_channels_first(X)
+        output: Any = network.forward_backbone(batch)
+        if network.augment is not None:
+            _validate_augment(network, network.augment, batch)
+    network.train()
+    if not any(weights.requires_grad for weights in network.parameters()):
+        raise InvalidParameterError(
+            "The 'module' parameter must have weights to train. Got a network without weights, or "
+            "whose weights all have requires_grad=False."
+        )
+    got = repr(type(output))
+    if isinstance(output, Tensor):
+        is_batch = output.is_floating_point() and output.ndim == 2 and len(output) == len(X)
+        is_finite = bool(output.isfinite().all())
+        if is_batch and is_finite and n_components in (None, output.shape[1]):
+            return output.shape[1]
+        got = f"{output.dtype} of shape {tuple(output.shape)}"
+        if is_batch and not is_finite:
+            got += " with NaN or infinity in it"
+        elif is_batch:
+            got += " (n_components=None accepts any width)"
+    raise InvalidParameterError(
+        f"The 'module' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
+        f"floating point tensor of shape ({len(X)}, {n_components or 'n_components'}). Got "
+        f"{got} instead."
+    )
+
+
+def _validate_augment(
+    network: EmbeddingNetwork, augment: Callable[[Tensor], Any], batch: Tensor
+) -> None:
+    """Raise if the network does not accept an augmented batch."""
+    cause: Exception | None = None
+    augmented = augment(batch.clone())
+    if isinstance(augmented, Tensor):
+        got = f"{augmented.dtype} of shape {tuple(augmented.shape)}"
+        is_valid = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
+        try:
+            network.forward_backbone(augmented)
+        except (RuntimeError, ValueError) as error:  # raised by torch if the shape is wrong
+            is_valid, cause = False, error
+        if is_valid:
+            return
+    else:
+        got = repr(type(augmented))
+    raise InvalidParameterError(
+        f"The 'augment' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
+        f"tensor that the network accepts. Got {got} instead."
+    ) from cause

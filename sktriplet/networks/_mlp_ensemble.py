@@ -1,4 +1,8 @@
-"""Small networks side by side: the default for tables, and its layers."""
+"""Ensemble of multilayer perceptrons, the default network for tables, and its layers.
+
+Inside the ensemble, batches have shape (n_members, n_features, B). With the samples in the last
+dimension, batch normalization can treat the features of all members as channels.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,47 +13,67 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sktriplet.networks._precision import in_full_precision
+from sktriplet.networks._precision import DTYPE, in_full_precision
 
-# Of `PeriodicFeatures`: waves of a column, and their frequencies' standard deviation.
-N_WAVES, WAVE_SCALE = 8, 0.3
+# Frequencies per feature, and the standard deviation of their initial values.
+N_FREQUENCIES, FREQUENCY_STD = 8, 0.3
 
 
 class MLPEnsemble(nn.Module):
-    """Multilayer perceptrons side by side, each giving a part of the output, for tables.
+    """Ensemble of multilayer perceptrons, each computing a part of the embedding, for tables.
 
-    Networks that begin with other weights err in other places, and what they give together is
-    nearer to the truth than what one of them gives. The products of all members are done at once
-    [1]_. Half of the members see waves of each continuous column beside the column itself [2]_, and
-    so learn sooner what is narrow in it.
+    Networks with different initial weights make different errors; combining them reduces the
+    error. All members are evaluated together by batched matrix products [1]_. Half of the
+    members get periodic features of the continuous features in addition to the features
+    themselves [2]_, and learn fine structure in a feature sooner.
+
+    Each hidden layer is a linear layer followed by batch normalization and ReLU. The output
+    layer is linear, and is computed in float32 even under autocast.
 
     Parameters
     ----------
     input_shape : tuple of int
-        ``(n_features,)``.
+        Shape of a sample, ``(n_features,)``.
 
     n_components : int
-        Width of the output. Each member gives an equal part of it, the first ones a column more
-        where it cannot be divided.
+        Number of output features. They are divided equally among the members; if
+        ``n_components`` is not a multiple of ``n_members``, the first members compute one more.
 
     hidden_layer_sizes : sequence of int, default=(256, 128)
-        Of each member; at least one.
+        Number of units in each hidden layer of a member, for at least one layer.
 
     n_members : int, default=4
+        Number of members, at most ``n_components``.
 
     n_periodic : int, default=None
-        Members that see waves; None is half of them.
+        Number of members with periodic features. By default, half of the members, rounded down.
 
     is_continuous : array-like of bool of shape (n_features,), default=None
-        Columns of which waves are seen; None is all.
+        Mask of the features from which periodic features are computed. By default, all.
 
     generator : torch.Generator, default=None
-        Source of the initial weights. None is torch's global generator.
+        Random number generator for the initial weights. By default, torch's global generator is
+        used.
+
+    Attributes
+    ----------
+    n_members : int
+        Number of members.
+
+    Raises
+    ------
+    ValueError
+        If there are no hidden layers, or a number of members is out of range.
+
+    See Also
+    --------
+    MLP : A single multilayer perceptron.
 
     References
     ----------
     .. [1] Gorishniy, Kotelnikov and Babenko, "TabM: Advancing Tabular Deep Learning with
-       Parameter-Efficient Ensembling", ICLR 2025. There members share weights; here they do not.
+       Parameter-Efficient Ensembling", ICLR 2025. There, members share weights; here, they do
+       not.
     .. [2] Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in Tabular Deep
        Learning", NeurIPS 2022.
 
@@ -74,40 +98,70 @@ class MLPEnsemble(nn.Module):
     ):
         super().__init__()
         (n_features,) = input_shape
-        self.n_members = n_members
-        self.widths = [len(part) for part in np.array_split(range(n_components), n_members)]
         if n_periodic is None:
             n_periodic = n_members // 2
-        self.n_plain = n_members - n_periodic
-        self.plain = _hidden_layers(
-            self.n_plain, n_features, hidden_layer_sizes, generator=generator
-        )
-        self.periodic = None
-        if n_periodic:
-            waves = PeriodicFeatures(n_periodic, n_features, is_continuous, generator=generator)
-            self.periodic = _hidden_layers(
-                n_periodic, n_features, hidden_layer_sizes, waves, generator=generator
+        if len(hidden_layer_sizes) == 0:
+            raise ValueError("hidden_layer_sizes must have at least one element. Got none.")
+        if not 1 <= n_members <= n_components:
+            raise ValueError(
+                f"n_members must be between 1 and n_components={n_components}. Got {n_members}."
             )
-        self.head = MemberLinear(
+        if not 0 <= n_periodic <= n_members:
+            raise ValueError(
+                f"n_periodic must be between 0 and n_members={n_members}. Got {n_periodic}."
+            )
+        self.n_members = n_members
+        self.n_plain = n_members - n_periodic
+        self.widths = [len(part) for part in np.array_split(range(n_components), n_members)]
+        self.plain = self.periodic = None
+        if self.n_plain:
+            self.plain = _hidden_layers(
+                self.n_plain, n_features, hidden_layer_sizes, generator=generator
+            )
+        if n_periodic:
+            features = PeriodicFeatures(n_periodic, n_features, is_continuous, generator=generator)
+            self.periodic = _hidden_layers(
+                n_periodic, n_features, hidden_layer_sizes, features, generator=generator
+            )
+        self.head = EnsembleLinear(
             n_members, hidden_layer_sizes[-1], self.widths[0], generator=generator
         )
 
     def hidden(self, X: Tensor) -> Tensor:
-        """Return what each member's last hidden layer says.
+        """Compute the activations of the last hidden layer of all members.
 
         Parameters
         ----------
-        X : Tensor of shape (B, n_features)
+        X : Tensor of shape (n_samples, n_features)
+            Batch of samples.
 
         Returns
         -------
-        Tensor of shape (n_members, hidden_layer_sizes[-1], B)
+        activations : Tensor of shape (n_members, hidden_layer_sizes[-1], n_samples)
+            Activations, with the samples in the last dimension.
         """
-        columns = X.T  # (n_features, B): rows come last
-        plain = self.plain(columns.expand(self.n_plain, -1, -1))
-        return plain if self.periodic is None else torch.cat([plain, self.periodic(columns)])
+        X = X.T  # (n_features, B)
+        hidden = []
+        if self.plain is not None:
+            hidden.append(self.plain(X.expand(self.n_plain, -1, -1)))
+        if self.periodic is not None:
+            hidden.append(self.periodic(X))
+        return torch.cat(hidden)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, X: Tensor) -> Tensor:
+        """Compute the embeddings of a batch.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Batch of samples.
+
+        Returns
+        -------
+        embeddings : Tensor of shape (n_samples, n_components)
+            Embeddings of the samples, not normalized: the parts computed by the members, in
+            order.
+        """
         # (B, n_members, width)
         output = in_full_precision(self.head, self.hidden(X)).permute(2, 0, 1)
         if self.widths[-1] == self.widths[0]:
@@ -116,20 +170,28 @@ class MLPEnsemble(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class MemberLinear(nn.Module):
-    """A linear layer for each member.
+class EnsembleLinear(nn.Module):
+    """One linear layer per member.
+
+    Maps (n_members, n_inputs + n_zero_init, B) to (n_members, n_outputs, B).
 
     Parameters
     ----------
-    n_members, n_inputs, n_outputs : int
-        Maps ``(n_members, n_inputs, B)`` to ``(n_members, n_outputs, B)``. Rows come last, so
-        that batch normalisation can take members and features together for channels.
+    n_members : int
+        Number of members.
 
-    n_further : int, default=0
-        Further inputs behind these, whose weights are zero before training.
+    n_inputs : int
+        Number of input features with random initial weights.
+
+    n_outputs : int
+        Number of output features.
+
+    n_zero_init : int, default=0
+        Number of additional input features, after the others, with zero initial weights.
 
     generator : torch.Generator, default=None
-        Source of the initial weights. None is torch's global generator.
+        Random number generator for the initial weights. By default, torch's global generator is
+        used.
     """
 
     def __init__(
@@ -137,54 +199,62 @@ class MemberLinear(nn.Module):
         n_members: int,
         n_inputs: int,
         n_outputs: int,
-        n_further: int = 0,
+        n_zero_init: int = 0,
         *,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
         bound = n_inputs**-0.5
-        weight = torch.empty(n_members, n_outputs, n_inputs)
+        weight = torch.empty(n_members, n_outputs, n_inputs, dtype=DTYPE)
         nn.init.uniform_(weight, -bound, bound, generator=generator)
-        self.weight = nn.Parameter(F.pad(weight, (0, n_further)))
-        self.bias = nn.Parameter(torch.zeros(n_members, n_outputs, 1))
+        self.weight = nn.Parameter(F.pad(weight, (0, n_zero_init)))
+        self.bias = nn.Parameter(torch.zeros(n_members, n_outputs, 1, dtype=DTYPE))
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the outputs of all members, (n_members, n_outputs, B)."""
         return torch.baddbmm(self.bias, self.weight, X)
 
 
-class MemberBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of ``(n_members, n_features, B)`` over the rows.
+class EnsembleBatchNorm1d(nn.BatchNorm1d):
+    """Batch normalization per member and feature of a batch (n_members, n_features, B).
 
     Parameters
     ----------
     num_features : int
-        Of all members together.
+        Number of features of all members together, ``n_members * n_features``.
     """
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, X: Tensor) -> Tensor:
+        """Return a batch of the same shape."""
         return super().forward(X.reshape(1, -1, X.shape[2])).view(X.shape)
 
 
 class PeriodicFeatures(nn.Module):
-    r"""Each column x, and behind them waves :math:`\cos(2 \pi c x + b)` of each.
+    r"""Append periodic features :math:`\cos(2 \pi c x + b)` to the features x.
 
-    Frequencies c and phases b are trained as all else is.
+    Frequencies c and phases b are learned, for each member and feature separately. Maps
+    (n_features, B) to (n_members, n_features + n_outputs, B).
 
     Parameters
     ----------
-    n_members, n_features : int
-        Maps ``(n_features, B)`` to ``(n_members, n_features + n_waves, B)``.
+    n_members : int
+        Number of members.
+
+    n_features : int
+        Number of features.
 
     is_continuous : array-like of bool of shape (n_features,), default=None
-        Columns that have waves; those of others are zero. None is all.
+        Mask of the features that have periodic features; those of the others are zero. By
+        default, all.
 
     generator : torch.Generator, default=None
-        Source of the initial frequencies and phases. None is torch's global generator.
+        Random number generator for the initial frequencies and phases. By default, torch's
+        global generator is used.
 
     Attributes
     ----------
-    n_waves : int
-        Of all columns together.
+    n_outputs : int
+        Number of periodic features per member.
     """
 
     is_continuous: Tensor
@@ -198,35 +268,43 @@ class PeriodicFeatures(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        self.n_waves = n_features * N_WAVES
+        self.n_outputs = n_features * N_FREQUENCIES
         if is_continuous is None:
             is_continuous = np.ones(n_features)
-        each = torch.as_tensor(is_continuous, dtype=torch.float32).view(-1, 1, 1)
-        self.register_buffer("is_continuous", each)
-        frequency, phase = torch.empty(2, n_members, n_features, N_WAVES, 1)
-        nn.init.normal_(frequency, std=WAVE_SCALE, generator=generator)
+        mask = torch.as_tensor(is_continuous, dtype=DTYPE).view(-1, 1, 1)
+        self.register_buffer("is_continuous", mask)
+        frequency, phase = torch.empty(2, n_members, n_features, N_FREQUENCIES, 1, dtype=DTYPE)
+        nn.init.normal_(frequency, std=FREQUENCY_STD, generator=generator)
         nn.init.uniform_(phase, -math.pi, math.pi, generator=generator)
         self.frequency, self.phase = nn.Parameter(frequency), nn.Parameter(phase)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: D102
-        waves = torch.cos(2 * math.pi * self.frequency * X[:, None] + self.phase)
-        waves = (waves * self.is_continuous).flatten(1, 2)
-        return torch.cat([X.expand(len(waves), -1, -1), waves], dim=1)
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the features of all members, (n_members, n_features + n_outputs, B)."""
+        # (n_members, n_features, N_FREQUENCIES, B)
+        periodic = torch.cos(2 * math.pi * self.frequency * X[:, None] + self.phase)
+        periodic = (periodic * self.is_continuous).flatten(1, 2)
+        return torch.cat([X.expand(len(periodic), -1, -1), periodic], dim=1)
 
 
 def _hidden_layers(
     n_members: int,
     n_features: int,
     sizes: Sequence[int],
-    waves: PeriodicFeatures | None = None,
+    periodic: PeriodicFeatures | None = None,
     *,
     generator: torch.Generator | None,
 ) -> nn.Sequential:
-    """Return layers from ``(n_features, B)`` to ``(n_members, sizes[-1], B)``."""
-    layers: list[nn.Module] = [] if waves is None else [waves]
-    n_waves, width = 0 if waves is None else waves.n_waves, n_features
+    """Return the hidden layers of some members.
+
+    They map (n_features, B) to (n_members, sizes[-1], B) with periodic features, and
+    (n_members, n_features, B) to the same without.
+    """
+    layers: list[nn.Module] = [] if periodic is None else [periodic]
+    # Periodic features have no effect before training: they start with zero weights.
+    n_zero_init = 0 if periodic is None else periodic.n_outputs
+    width = n_features
     for size in sizes:
-        layers.append(MemberLinear(n_members, width, size, n_waves, generator=generator))
-        layers += [MemberBatchNorm(n_members * size), nn.ReLU()]
-        n_waves, width = 0, size
+        layers.append(EnsembleLinear(n_members, width, size, n_zero_init, generator=generator))
+        layers += [EnsembleBatchNorm1d(n_members * size, dtype=DTYPE), nn.ReLU()]
+        n_zero_init, width = 0, size
     return nn.Sequential(*layers)

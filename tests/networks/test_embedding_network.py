@@ -1,185 +1,89 @@
-import copy
-import pickle
-
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from sktriplet.networks import MLP, ConvNet, MLPEnsemble
-from sktriplet.networks._convnet import ResidualBlock
-from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwork, Standardizer
-from sktriplet.training import TripletNet
-
-
-@pytest.mark.parametrize("hidden_layer_sizes", [(), (7,), [5, 6]])
-def test_mlp_shapes(hidden_layer_sizes):
-    mlp = MLP((4,), 3, hidden_layer_sizes)
-    assert mlp(torch.zeros(2, 4)).shape == (2, 3)
-    widths = [layer.out_features for layer in mlp.modules() if isinstance(layer, torch.nn.Linear)]
-    assert widths == [*hidden_layer_sizes, 3]
+from sktriplet.exceptions import InvalidParameterError
+from sktriplet.networks import MLP, MLPEnsemble
+from sktriplet.networks._embedding_network import (
+    ChannelsFirst,
+    EmbeddingNetwork,
+    Standardizer,
+    validate_network,
+)
 
 
-def test_mlp_weights_come_from_the_generator_alone():
-    def weights(seed):
-        return torch.nn.utils.parameters_to_vector(
-            MLP((4,), 3, generator=torch.Generator().manual_seed(seed)).parameters()
-        )
+class Members(nn.Module):
+    """An ensemble whose members return consecutive parts of the input."""
 
-    first = weights(0)
-    torch.rand(1)
-    assert torch.equal(first, weights(0))
-    assert not torch.equal(first, weights(1))
+    def __init__(self, n_members):
+        super().__init__()
+        self.n_members = n_members
 
-
-class TestConvNet:
-    @pytest.mark.parametrize(
-        ("input_shape", "n_halvings"),
-        [
-            ((1, 4, 4), 1),
-            ((1, 8, 8), 1),
-            ((5, 4, 30), 1),
-            ((3, 14, 15), 1),
-            ((1, 28, 28), 2),
-            ((3, 32, 32), 3),
-            ((2, 47, 60), 3),
-            ((3, 48, 48), 3),
-            ((3, 64, 64), 4),
-            ((3, 96, 96), 4),
-        ],
-        ids=str,
-    )
-    def test_shapes(self, input_shape, n_halvings):
-        network = ConvNet(input_shape, 7)
-        assert network(torch.randn(3, *input_shape)).shape == (3, 7)
-        convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
-        assert sum(layer.stride == (2, 2) for layer in convolutions) == n_halvings
-        assert convolutions[-1].out_channels == min(32 * 2 ** (len(network.stages) - 1), 256)
-
-    @pytest.mark.parametrize("input_shape", [(64,), (8, 8), (2, 3, 8, 8), (1, 3, 8), (1, 8, 3)])
-    def test_not_images(self, input_shape):
-        with pytest.raises(ValueError, match=r"^input_shape must be .* Got \(.*\)"):
-            ConvNet(input_shape, 2)
-
-    def test_weights_come_from_the_generator_alone(self):
-        def weights(seed):
-            network = ConvNet((1, 8, 8), 3, generator=torch.Generator().manual_seed(seed))
-            return torch.cat([weights.flatten() for weights in network.parameters()])
-
-        first = weights(0)
-        torch.rand(1)
-        assert torch.equal(first, weights(0))
-        assert not torch.equal(first, weights(1))
-
-    def test_signals_start_at_unit_scale(self):
-        network = ConvNet((3, 32, 32), 16, generator=torch.Generator().manual_seed(0)).eval()
-        output = network(torch.randn(100, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-        assert 0.1 < output.std() < 10
-
-    def test_residual_block_starts_as_no_change(self):
-        X = torch.randn(3, 4, 5, 5)
-        assert torch.equal(ResidualBlock(4)(X), X.relu())
-
-    def test_input_is_left_alone(self):
-        X = torch.randn(3, 1, 8, 8)
-        before = X.clone()
-        ConvNet((1, 8, 8), 2)(X)
-        assert torch.equal(X, before)
-
-    def test_images_do_not_see_each_other_in_evaluation(self):
-        network, X = ConvNet((1, 9, 10), 3).eval(), torch.randn(4, 1, 9, 10)
-        together = network(X)
-        one_by_one = torch.cat([network(row[None]) for row in X])
-        assert torch.allclose(together, one_by_one, atol=1e-5)
-
-    @pytest.mark.parametrize("n_channels", [1, 3])
-    @pytest.mark.parametrize(
-        "travel",
-        [
-            lambda network: network,
-            copy.deepcopy,
-            lambda network: pickle.loads(pickle.dumps(network)),
-            lambda network: network.to("cpu", torch.float64).float(),
-        ],
-        ids=["new", "copied", "pickled", "moved"],
-    )
-    def test_channels_are_last_all_through(self, n_channels, travel):
-        network = travel(ConvNet((n_channels, 14, 14), 3)).eval()
-        seen = []
-
-        def look(layer, inputs, output):
-            tensors = (output, layer.weight) if layer.weight.ndim == 4 else (output,)
-            seen.extend(
-                tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors
-            )
-
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.Conv2d | torch.nn.BatchNorm2d):
-                layer.register_forward_hook(look)
-        X = torch.randn(2, n_channels, 14, 14)
-        output = network(X)
-        assert torch.equal(output, network(X.contiguous(memory_format=torch.channels_last)))
-        assert all(seen)
-        assert len(seen) == 2 * 3 * 4
-
-    def test_head_is_not_rounded(self):
-        seen = []
-        network = ConvNet((1, 8, 8), 3)
-        network.head.register_forward_hook(
-            lambda layer, inputs, output: seen.extend((inputs[0].dtype, output.dtype))
-        )
-        network.stages.register_forward_hook(
-            lambda layer, inputs, output: seen.append(output.dtype)
-        )
-        with torch.autocast("cpu", torch.bfloat16):
-            network(torch.randn(2, 1, 8, 8))
-        assert seen == [torch.bfloat16, torch.float32, torch.float32]
-
-    def test_learns_digits_and_does_so_again(self):
-        images, y = load_digits(return_X_y=True)
-        images = (images.astype(np.float32).reshape(-1, 1, 8, 8) - 5) / 6
-
-        def embeddings():
-            body = ConvNet((1, 8, 8), 8, generator=torch.Generator().manual_seed(0))
-            net = TripletNet(EmbeddingNetwork(body), max_epochs=3, random_state=0, verbose=0)
-            return net.fit(images[:1000], y[:1000]).embed(images)
-
-        embedded = embeddings()
-        knn = KNeighborsClassifier().fit(embedded[:1000], y[:1000])
-        assert knn.score(embedded[1000:], y[1000:]) > 0.92
-        np.testing.assert_array_equal(embedded, embeddings())
+    def forward(self, X):
+        return X
 
 
-def test_standardizer_agrees_with_scikit_learn():
-    X = np.random.default_rng(0).normal(50, 7, (20, 3))
-    moments = StandardScaler().fit(X)
-    ours = Standardizer(moments.mean_, moments.scale_)(torch.from_numpy(X).float())
-    np.testing.assert_allclose(ours, moments.transform(X), atol=1e-5)
+class Backbone(nn.Module):
+    """A trainable backbone that applies a function to a copy of the input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        return self.function(X * self.scale)
 
 
-def test_standardizer_is_not_trained_but_travels():
-    standardizer = Standardizer([1.0], [2.0])
-    assert not list(standardizer.parameters())
-    assert set(standardizer.state_dict()) == {"mean", "scale"}
+class TestChannelsFirst:
+    images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+
+    def test_layouts(self):
+        channels_first = ChannelsFirst((3, 4, 5))
+        for batch in (self.images, self.images.movedim(1, -1), self.images.flatten(1)):
+            assert torch.equal(channels_first(batch), self.images)
+
+    def test_gray(self):
+        gray = self.images[:, :1]
+        channels_first = ChannelsFirst((1, 4, 5))
+        for batch in (gray, gray[:, 0], gray.movedim(1, -1), gray.flatten(1)):
+            assert torch.equal(channels_first(batch), gray)
+
+    def test_ambiguous(self):
+        cubes = torch.arange(54).reshape(2, 3, 3, 3)
+        assert torch.equal(ChannelsFirst((3, 3, 3))(cubes), cubes)
 
 
-class TestEmbeddingNetwork:
+class TestStandardizer:
+    def test_agrees_with_scikit_learn(self):
+        X = np.random.default_rng(0).normal(50, 7, (20, 3))
+        scaler = StandardScaler().fit(X)
+        standardized = Standardizer(scaler.mean_, scaler.scale_)(torch.from_numpy(X).float())
+        np.testing.assert_allclose(standardized, scaler.transform(X), atol=1e-5)
+
+    def test_statistics_are_saved_and_not_trained(self):
+        standardizer = Standardizer([1.0], [2.0])
+        assert not list(standardizer.parameters())
+        assert set(standardizer.state_dict()) == {"mean", "scale"}
+
+
+class TestForward:
     def test_order(self):
-        body = torch.nn.Linear(2, 2, bias=False)
-        body.weight.data = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
-        network = EmbeddingNetwork(body, standardizer=Standardizer([1.0, 1.0], [2.0, 1.0]))
+        backbone = nn.Linear(2, 2, bias=False)
+        backbone.weight.data = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+        network = EmbeddingNetwork(backbone, scaler=Standardizer([1.0, 1.0], [2.0, 1.0]))
         # (9, 3) -> (4, 2) -> (4, 4) -> (1, 1) / sqrt(2)
         assert torch.allclose(network(torch.tensor([[9.0, 3.0]])), torch.full((1, 2), 0.5**0.5))
 
-    def test_bare(self):
-        body = torch.nn.Linear(2, 2)
+    def test_backbone_only(self):
+        backbone = nn.Linear(2, 2)
         X = torch.randn(3, 2)
-        assert torch.equal(EmbeddingNetwork(body, normalize=False)(X), body(X))
+        assert torch.equal(EmbeddingNetwork(backbone, normalize=False)(X), backbone(X))
 
     def test_images(self):
-        """Laid out, then augmented in training as they are, then standardized."""
+        """They are augmented in training only, between the conversions of layout and scale."""
         seen = []
 
         def augment(images):
@@ -187,10 +91,10 @@ class TestEmbeddingNetwork:
             return images + 1
 
         network = EmbeddingNetwork(
-            torch.nn.Flatten(),
-            layout=ChannelsFirst((1, 2, 2)),
+            nn.Flatten(),
+            input_layout=ChannelsFirst((1, 2, 2)),
             augment=augment,
-            standardizer=Standardizer([[[2.0]]], [[[2.0]]]),
+            scaler=Standardizer([[[2.0]]], [[[2.0]]]),
             normalize=False,
         )
         images = torch.tensor([[[0, 2], [4, 6]]], dtype=torch.uint8)
@@ -198,22 +102,23 @@ class TestEmbeddingNetwork:
         assert network.eval()(images).tolist() == [[-1, 0, 1, 2]]
         assert seen == [(torch.uint8, (1, 1, 2, 2))]
 
-    def test_integers_are_made_floats(self):
-        network = EmbeddingNetwork(torch.nn.Linear(2, 2), normalize=False)
+    def test_integers(self):
+        network = EmbeddingNetwork(nn.Linear(2, 2), normalize=False)
         assert network(torch.zeros(1, 2, dtype=torch.uint8)).dtype == torch.float32
 
-    def test_zero_stays_zero(self):
+    def test_zero(self):
+        """Its normalization is zero, with a finite gradient."""
         X = torch.zeros(1, 2, requires_grad=True)
-        output = EmbeddingNetwork(torch.nn.Identity())(X)
+        output = EmbeddingNetwork(nn.Identity())(X)
         output.sum().backward()
         assert torch.equal(output, torch.zeros(1, 2))
         assert torch.isfinite(X.grad).all()
 
     def test_bfloat16(self):
-        """The layers see half precision; what is compared afterwards does not."""
+        """Hidden layers are in half precision; scaling, output layer and normalization are not."""
         seen = []
 
-        class Spy(torch.nn.Module):
+        class Spy(nn.Module):
             def forward(self, X):
                 seen.append((X.dtype, torch.is_autocast_enabled("cpu")))
                 return X
@@ -221,47 +126,136 @@ class TestEmbeddingNetwork:
         mlp = MLP((5,), 3, (32,))
         mlp.layers.append(Spy())
         X = torch.randn(50, 5) * 10 + 100
-        standardizer = Standardizer([100.0] * 5, [10.0] * 5)
-        half = EmbeddingNetwork(mlp, standardizer=standardizer, precision="bfloat16").eval()
-        full = EmbeddingNetwork(mlp, standardizer=standardizer).eval()
+        scaler = Standardizer([100.0] * 5, [10.0] * 5)
+        half = EmbeddingNetwork(mlp, scaler=scaler, precision="bfloat16").eval()
+        full = EmbeddingNetwork(mlp, scaler=scaler).eval()
         assert half(X).dtype == torch.float32
         assert torch.allclose(half(X).norm(dim=1), torch.ones(50), atol=1e-6)
         assert 1e-6 < (half(X) - full(X)).abs().max() < 0.05
         assert seen[0] == (torch.bfloat16, True)
         assert seen[-1] == (torch.float32, False)
 
+    def test_bfloat16_output_layer(self):
+        linear = MLP((4,), 3, ())
+        half = EmbeddingNetwork(linear, normalize=False, precision="bfloat16")
+        X = torch.randn(9, 4)
+        assert torch.equal(half(X), linear(X))
+
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-    def test_each_members_part_is_normalized(self, precision):
+    def test_normalization_of_members(self, precision):
         ensemble = MLPEnsemble((5,), 7, (64,), n_members=3)
         network = EmbeddingNetwork(ensemble, precision=precision)
         embeddings = network(torch.randn(50, 5))
         assert embeddings.dtype == torch.float32
         assert torch.allclose(embeddings.norm(dim=1), torch.ones(50), atol=1e-6)
-        for part in embeddings.tensor_split(3, dim=1):
-            assert torch.allclose(part.norm(dim=1), torch.full((50,), 3**-0.5), atol=1e-6)
+        for part in network.split(embeddings):
+            assert torch.allclose(part.norm(dim=1), torch.ones(50), atol=1e-6)
         assert EmbeddingNetwork(ensemble, normalize=False)(torch.randn(50, 5)).norm(dim=1).std() > 0
 
-    def test_head_is_not_rounded(self):
-        head = MLP((4,), 3, ())
-        half = EmbeddingNetwork(head, normalize=False, precision="bfloat16")
-        X = torch.randn(9, 4)
-        assert torch.equal(half(X), head(X))
+
+class TestSplit:
+    @pytest.mark.parametrize("normalize", [True, False])
+    @pytest.mark.parametrize("n_members", [2, 3, 7])
+    def test_root_mean_square(self, n_members, normalize):
+        """Distances are the root mean square of the parts' distances."""
+        network = EmbeddingNetwork(Members(n_members), normalize=normalize)
+        embeddings = network(torch.randn(20, 7)).double()
+        parts = network.split(embeddings)
+        assert len(parts) == n_members
+        squared = torch.stack([torch.cdist(part, part).square() for part in parts])
+        assert torch.allclose(squared.mean(dim=0).sqrt(), torch.cdist(embeddings, embeddings))
+
+    def test_order(self):
+        network = EmbeddingNetwork(Members(4))
+        parts = network.split(torch.arange(10.0)[None])
+        assert [part.tolist() for part in parts] == [
+            [[0, 2, 4]],
+            [[6, 8, 10]],
+            [[12, 14]],
+            [[16, 18]],
+        ]
+
+    @pytest.mark.parametrize("backbone", [nn.Identity(), Members(1)])
+    def test_no_members(self, backbone):
+        embeddings = torch.randn(5, 3)
+        (part,) = EmbeddingNetwork(backbone).split(embeddings)
+        assert part is embeddings
 
 
-class TestChannelsFirst:
-    images = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+INVALID_BACKBONES = {
+    "width": (Backbone(lambda X: X[:, :2]), r"Got torch.\w+ of shape \(2, 2\)"),
+    "batch size": (Backbone(lambda X: X[:1, :3]), r"shape \(1, 3\)"),
+    "3 dimensions": (Backbone(lambda X: X[:, :3, None]), r"shape \(2, 3, 1\)"),
+    "scalar": (Backbone(torch.sum), r"shape \(\)"),
+    "NaN": (Backbone(lambda X: X[:, :3] * torch.nan), "with NaN or infinity"),
+    "infinity": (Backbone(lambda X: X[:, :3] + torch.inf), "with NaN or infinity"),
+    "integers": (Backbone(lambda X: X[:, :3].long()), "int64"),
+    "complex": (Backbone(lambda X: X[:, :3].to(torch.complex64)), "complex64"),
+    "tuple": (Backbone(lambda X: (X, X)), "tuple"),
+    "no weights": (nn.Identity(), "weights to train"),
+    "frozen weights": (nn.Linear(4, 3).requires_grad_(False), "weights to train"),
+}
+INVALID_AUGMENTATIONS = {
+    "None": (lambda batch: None, "NoneType"),
+    "array": (lambda batch: batch.numpy(), "ndarray"),
+    "batch size": (lambda batch: batch[:1], r"shape \(1, 4\)"),
+    "width": (lambda batch: batch[:, :2], r"shape \(2, 2\)"),
+    "NaN": (lambda batch: batch * torch.nan, "finite tensor"),
+}
 
-    def test_every_layout_comes_out_the_same(self):
-        layout = ChannelsFirst((3, 4, 5))
-        for given in (self.images, self.images.movedim(1, -1), self.images.flatten(1)):
-            assert torch.equal(layout(given), self.images)
 
-    def test_grey(self):
-        grey = self.images[:, :1]
-        layout = ChannelsFirst((1, 4, 5))
-        for given in (grey, grey[:, 0], grey.movedim(1, -1), grey.flatten(1)):
-            assert torch.equal(layout(given), grey)
+class TestValidateNetwork:
+    X = torch.zeros(2, 4)
 
-    def test_channels_first_where_both_could_be(self):
-        cubes = torch.arange(54).reshape(2, 3, 3, 3)
-        assert torch.equal(ChannelsFirst((3, 3, 3))(cubes), cubes)
+    @pytest.mark.parametrize("n_components", [3, None])
+    def test_valid(self, n_components):
+        network = EmbeddingNetwork(nn.Linear(4, 3), augment=lambda X: X + 1).eval()
+        assert validate_network(network, self.X, n_components) == 3
+        assert network.training
+
+    def test_images(self):
+        network = EmbeddingNetwork(
+            nn.Sequential(nn.Flatten(), nn.Linear(4, 3)),
+            input_layout=ChannelsFirst((1, 2, 2)),
+            augment=lambda images: images.flip(3),
+        )
+        assert validate_network(network, torch.zeros(2, 2, 2, dtype=torch.uint8), 3) == 3
+
+    def test_augment_gets_a_copy(self):
+        X = torch.ones(2, 4)
+        validate_network(EmbeddingNetwork(nn.Linear(4, 3), augment=torch.Tensor.zero_), X, 3)
+        assert X.all()
+
+    @pytest.mark.parametrize(
+        ("backbone", "match"), INVALID_BACKBONES.values(), ids=INVALID_BACKBONES
+    )
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_invalid_module(self, backbone, match, precision):
+        network = EmbeddingNetwork(backbone, precision=precision)
+        with pytest.raises(InvalidParameterError, match=f"The 'module' parameter.*{match}"):
+            validate_network(network, self.X, 3)
+
+    def test_any_width(self):
+        network = EmbeddingNetwork(INVALID_BACKBONES["width"][0])
+        assert validate_network(network, self.X, None) == 2
+        network = EmbeddingNetwork(INVALID_BACKBONES["3 dimensions"][0])
+        with pytest.raises(InvalidParameterError, match="'module'"):
+            validate_network(network, self.X, None)
+
+    @pytest.mark.parametrize(
+        ("augment", "match"), INVALID_AUGMENTATIONS.values(), ids=INVALID_AUGMENTATIONS
+    )
+    def test_invalid_augment(self, augment, match):
+        network = EmbeddingNetwork(nn.Linear(4, 3), augment=augment)
+        with pytest.raises(InvalidParameterError, match=f"The 'augment' parameter.*{match}"):
+            validate_network(network, self.X, 3)
+
+    @pytest.mark.parametrize("parameter", ["module", "augment"])
+    def test_other_errors_are_not_caught(self, parameter):
+        def fail(X):
+            raise ZeroDivisionError
+
+        backbone = Backbone(fail) if parameter == "module" else nn.Linear(4, 3)
+        network = EmbeddingNetwork(backbone, augment=fail)
+        with pytest.raises(ZeroDivisionError):
+            validate_network(network, self.X, 3)
