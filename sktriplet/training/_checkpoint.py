@@ -1,4 +1,4 @@
-"""The file from which a training that was cut off goes on."""
+"""Checkpoint file for resuming interrupted training."""
 
 import json
 import os
@@ -10,56 +10,39 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from skorch.history import History
+from torch import nn
 from torch.utils.data import Subset
 
 from sktriplet.training._data import ArrayDataset
-from sktriplet.training._distributed import place_of, unwrapped
+from sktriplet.training._distributed import rank_and_world_size, unwrap_ddp
+from sktriplet.training._optimizer_state import get_optimizer_state, load_optimizer_state
 
-
-def history_as_json(history: History) -> str:
-    r"""Write down a history, in which callbacks may have put anything.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skorch.history import History
-    >>> from sktriplet.training._checkpoint import history_as_json
-    >>> history_as_json(History([{"epoch": np.int64(1), "kind": {int}}]))
-    '[{"epoch": 1, "kind": "{<class \'int\'>}"}]'
-    """
-    return json.dumps(
-        list(history),
-        default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
-    )
-
-
-# Rows by which data are told from others.
-SOME_ROWS = 1000
+# Number of samples from which the fingerprint of a dataset is computed.
+FINGERPRINT_SIZE = 1000
 
 
 class ResumableCheckpoint(Callback):
-    """Write down every epoch, and begin where the file says that a training was cut off.
+    """Save a checkpoint after each epoch, and resume from it if the file exists.
 
-    The file is replaced as a whole: a process that is killed leaves the one epoch or the other,
-    never parts of both. It holds tensors and text only, and loading it runs no code.
+    The file is replaced atomically: if the process is killed, it holds one complete epoch. It
+    contains tensors and text only, and loading it runs no code.
 
     Parameters
     ----------
-    path : str or path
-        The file, of one training. Delete it to begin anew.
+    path : str or path-like
+        Checkpoint file of a single training run. Delete it to start over.
 
     Raises
     ------
     ValueError
-        If the file is of a training with other data, or another loss, optimizer or kind of batches:
-        trainings such as those of a cross-validation need files of their own. The seed and the
-        number of epochs may differ.
+        If the file belongs to training with other data, or another loss, optimizer or batch
+        composition. Several runs, such as those of a cross-validation, need different
+        files. The seed and the number of epochs may change.
 
     Examples
     --------
     >>> from sktriplet import TripletEmbedder
-    >>> from sktriplet.training import ResumableCheckpoint
-    >>> from sktriplet.training import TripletNet
+    >>> from sktriplet.training import ResumableCheckpoint, TripletNet
     >>> net = TripletNet(callbacks=[ResumableCheckpoint("run.pt")])
     >>> embedder = TripletEmbedder(max_epochs=100, net=net, random_state=0)
     """
@@ -68,35 +51,58 @@ class ResumableCheckpoint(Callback):
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Take over weights, optimizer and history, if there are any."""
-        self.training_ = _told_apart_by(net, net.get_dataset(X, y))
+        """Load weights, optimizer state, and history if the file exists.
+
+        Parameters
+        ----------
+        net : TripletNet
+            Net to be trained.
+        X : Dataset or array-like, default=None
+            Training data, or a dataset.
+        y : array-like, default=None
+            Labels.
+        **kwargs : dict
+            Ignored, present for compatibility with skorch.
+        """
+        self.fingerprint_ = _fingerprint(net, net.get_dataset(X, y))
         if not os.path.exists(self.path):
             return
         saved = torch.load(self.path, map_location=net.device, weights_only=True)
-        others = [name for name, text in self.training_.items() if saved["training"][name] != text]
-        if others:
+        differing = [
+            name for name, text in self.fingerprint_.items() if saved["fingerprint"][name] != text
+        ]
+        if differing:
             raise ValueError(
-                f"{os.fspath(self.path)} is of another training, with other {', '.join(others)}. "
-                "Delete it to begin anew, or give each training a path of its own."
+                f"{os.fspath(self.path)} belongs to training with different "
+                f"{', '.join(differing)}. Delete it to start over, or use another path for each "
+                "training run."
             )
-        unwrapped(net.module_).load_state_dict(saved["module"])
-        net.optimizer_.load_state_dict(saved["optimizer"])
+        for name, component in _components(net).items():
+            component.load_state_dict(saved["weights"][name])
+        load_optimizer_state(net, saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write to a new file, and put it in the place of the old one.
+        """Write a new file and replace the old one.
 
-        Of several processes that train together, the first one does.
+        In distributed training, only the first process writes.
+
+        Parameters
+        ----------
+        net : TripletNet
+            Net in training.
+        **kwargs : dict
+            Ignored, present for compatibility with skorch.
         """
-        rank, _ = place_of(net.module_)
+        rank, _ = rank_and_world_size(net.network)
         if rank > 0:
             return
         new = f"{os.fspath(self.path)}.new"
         state = {
-            "module": unwrapped(net.module_).state_dict(),
-            "optimizer": net.optimizer_.state_dict(),
-            "history": history_as_json(net.history),
-            "training": self.training_,
+            "weights": {name: item.state_dict() for name, item in _components(net).items()},
+            "optimizer": get_optimizer_state(net),
+            "history": history_to_json(net.history),
+            "fingerprint": self.fingerprint_,
         }
         with open(new, "wb") as file:
             torch.save(state, file)
@@ -105,25 +111,55 @@ class ResumableCheckpoint(Callback):
         os.replace(new, self.path)
 
 
-def _told_apart_by(net: Any, dataset: Any) -> dict[str, str]:
-    """Describe all that decides what a step does, but for the seed and the network itself."""
-    while isinstance(dataset, Subset):  # some of the rows held out, which follows from the seed
+def history_to_json(history: History) -> str:
+    r"""Convert a history to JSON; callbacks may have recorded any object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skorch.history import History
+    >>> from sktriplet.training._checkpoint import history_to_json
+    >>> history_to_json(History([{"epoch": np.int64(1), "type": {int}}]))
+    '[{"epoch": 1, "type": "{<class \'int\'>}"}]'
+    """
+    return json.dumps(
+        list(history),
+        default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
+    )
+
+
+def _components(net: Any) -> dict[str, nn.Module]:
+    """Return the modules and criteria that have weights or buffers."""
+    components = {
+        name: unwrap_ddp(getattr(net, f"{name}_")) for name in net._modules + net._criteria
+    }
+    return {
+        name: component
+        for name, component in components.items()
+        if isinstance(component, nn.Module) and component.state_dict()
+    }
+
+
+def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
+    """Describe everything that determines a training step except the seed and the network."""
+    while isinstance(dataset, Subset):  # The held-out samples follow from the seed.
         dataset = dataset.dataset
     data = ""
     if isinstance(dataset, ArrayDataset):
-        n_rows = len(dataset)
-        some, _ = dataset[np.linspace(0, n_rows - 1, min(n_rows, SOME_ROWS)).astype(int)]
-        data = str([n_rows, crc32(some.numpy().tobytes()), crc32(dataset.y.tobytes())])
-    numbers = {
+        n_samples = len(dataset)
+        indices = np.linspace(0, n_samples - 1, min(n_samples, FINGERPRINT_SIZE)).astype(int)
+        samples, _ = dataset[indices]
+        data = str([n_samples, crc32(samples.numpy().tobytes()), crc32(dataset.y.tobytes())])
+    settings = {
         name: value
         for name, value in net.optimizer_.defaults.items()
-        if type(value) in (int, float, tuple)  # flags such as fused go by the device
+        if type(value) in (int, float, tuple)  # Flags such as fused depend on the device.
     }
-    described = {
+    descriptions = {
         "data": data,
         "loss": str(net.criterion_),
-        "optimizer": f"{type(net.optimizer_).__name__} {numbers}",
+        "optimizer": f"{type(net.optimizer_).__name__} {settings}",
         "batches": str([net.batch_size, net.samples_per_class, net.min_batches]),
     }
-    # Where in memory a function lies is another place in each process.
-    return {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in described.items()}
+    # The address of a function differs between processes.
+    return {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in descriptions.items()}

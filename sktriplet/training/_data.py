@@ -1,9 +1,6 @@
-"""How rows reach the training loop: arrays, sliced a whole batch at a time.
+"""Datasets and loaders that slice whole batches from arrays and sparse matrices."""
 
-Sparse matrices are sliced the same way, and what is sliced is made dense.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -15,25 +12,12 @@ from sklearn.utils import check_consistent_length
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
-from sktriplet.datasets import load_image_folder as load_image_folder
-
 
 class ArrayDataset(Dataset):
-    """Rows and labels, made tensors when they are asked for.
+    """Samples and labels in arrays, converted to tensors on access.
 
-    Parameters
-    ----------
-    X : array-like of shape (n_rows, ...), or sparse matrix
-        Not copied: a memory map stays on disk, and no more than a batch of it is read. No
-        more than a batch of a sparse matrix is ever dense.
-
-    y : array-like of shape (n_rows,), default=None
-        Integer labels. Without them, zeros: skorch's iterators yield pairs.
-
-    Raises
-    ------
-    ValueError
-        If there is not one label for each row.
+    Samples are not copied: a memory map stays on disk, and of a sparse matrix only one batch at a
+    time is dense. Without labels they are zeros, because skorch's iterators yield pairs.
     """
 
     def __init__(self, X: ArrayLike | csr_array, y: ArrayLike | None = None):
@@ -44,55 +28,45 @@ class ArrayDataset(Dataset):
     def __len__(self) -> int:
         return self.X.shape[0]
 
-    def __getitem__(self, rows: Any) -> tuple[Tensor, Tensor]:
-        labels = np.array(self.y[rows])
+    def __getitem__(self, indices: Any) -> tuple[Tensor, Tensor]:
+        labels = np.array(self.y[indices])
         if issparse(self.X):
-            # Not every SciPy can take a single row.
-            several = [rows] if isinstance(rows, Integral) else rows
+            # Older versions of SciPy cannot select a single row.
+            several = [indices] if isinstance(indices, Integral) else indices
             batch = self.X[several].toarray().reshape(*labels.shape, self.X.shape[1])
-        elif isinstance(rows, np.ndarray) and self.X.flags.c_contiguous:
-            # Twice as fast as indexing, but it would copy an array of another order whole.
-            batch = self.X.take(rows, axis=0)
+        elif isinstance(indices, np.ndarray) and self.X.flags.c_contiguous:
+            # Twice as fast as indexing, but it would copy arrays of another order as a whole.
+            batch = self.X.take(indices, axis=0)
         else:
-            batch = np.array(self.X[rows])
+            batch = np.array(self.X[indices])
         return torch.from_numpy(batch), torch.from_numpy(labels)
 
 
 def labels_of(dataset: Any) -> NDArray:
-    """Return the label of each row of a dataset, or of that part of one."""
+    """Return the labels of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
         return labels_of(dataset.dataset)[dataset.indices]
     return dataset.y
 
 
-def rows_of(dataset: Any) -> NDArray | csr_array:
-    """Return the rows of a dataset, or of that part of one, as sparse as they are."""
+def samples_of(dataset: Any) -> NDArray | csr_array:
+    """Return the samples of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
-        return rows_of(dataset.dataset)[dataset.indices]
+        return samples_of(dataset.dataset)[dataset.indices]
     return dataset.X
 
 
 class BatchLoader:
-    """Slices of a dataset, one for each array of row numbers.
+    """Loader that takes each batch as one slice: of the sampler, or of consecutive samples.
 
-    A :class:`torch.utils.data.DataLoader` fetches and collates row by row; on tensors
-    one slice does the same.
-
-    Parameters
-    ----------
-    dataset : ArrayDataset, or a part of one
-
-    batch_size : int
-        Without ``batch_sampler``: consecutive rows, this many at a time.
-
-    batch_sampler : Sampler of integer arrays, default=None
+    A :class:`torch.utils.data.DataLoader` fetches and collates single samples.
     """
 
     def __init__(
         self,
         dataset: ArrayDataset | Subset,
         batch_size: int,
-        batch_sampler: Sampler[NDArray[np.int64]] | None = None,
+        batch_sampler: Sampler[NDArray[np.int64]] | Sequence[NDArray[np.int64]] | None = None,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -101,20 +75,19 @@ class BatchLoader:
     def __len__(self) -> int:
         if self.batch_sampler is None:
             return -(-len(self.dataset) // self.batch_size)
-        return len(self.batch_sampler)  # type: ignore[arg-type]  # torch leaves __len__ out
+        return len(self.batch_sampler)  # type: ignore[arg-type]  # torch declares no __len__
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.batch_sampler is None:
             starts = range(0, len(self.dataset), self.batch_size)
             return (self.dataset[start : start + self.batch_size] for start in starts)
-        return (self.dataset[rows] for rows in self.batch_sampler)
+        return (self.dataset[indices] for indices in self.batch_sampler)
 
 
 def as_tensor(array: NDArray | csr_array) -> Tensor:
-    """Return the array as a tensor, sharing memory where torch may write to it.
+    """Return a dense tensor, sharing memory with the array where torch may write to it.
 
-    Torch has no negative strides, and says so only when it meets one. Sparse rows are made
-    dense.
+    Arrays with negative strides, which torch does not support, are copied.
     """
     dense = csr_array(array).toarray() if issparse(array) else array
     return torch.from_numpy(np.require(dense, requirements=["C", "W"]))

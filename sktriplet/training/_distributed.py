@@ -1,8 +1,8 @@
-"""Processes that train one network together, each on batches of its own.
+"""Distributed training: several processes that train one network on batches of their own.
 
-torch's `DistributedDataParallel` around a network gives all of them the same first weights and
-averages their gradients. Here is the rest: whose share is whose, and that all agree on the whole.
-A network without it is trained by its process alone, whoever else there may be.
+`torch.nn.parallel.DistributedDataParallel` gives all processes the same initial weights and
+averages their gradients. This module divides the batches and checks that the processes agree.
+A network without that wrapper is trained by its process alone.
 """
 
 import pickle
@@ -14,19 +14,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def unwrapped(module: Any) -> Any:
-    """Return the module itself, whose attributes the wrapper hides."""
+def unwrap_ddp(module: Any) -> Any:
+    """Return the module inside the wrapper, which hides its attributes."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
-def place_of(module: nn.Module) -> tuple[int, int]:
-    """Return the rank of this process among those that train the module, and their number.
+def rank_and_world_size(module: nn.Module) -> tuple[int, int]:
+    """Return the index of this process among those that train the module, and their number.
 
     Examples
     --------
     >>> import torch
-    >>> from sktriplet.training._distributed import place_of
-    >>> place_of(torch.nn.Linear(2, 2))
+    >>> from sktriplet.training._distributed import rank_and_world_size
+    >>> rank_and_world_size(torch.nn.Linear(2, 2))
     (0, 1)
     """
     if not isinstance(module, DistributedDataParallel):
@@ -35,35 +35,35 @@ def place_of(module: nn.Module) -> tuple[int, int]:
     return dist.get_rank(group), dist.get_world_size(group)
 
 
-def check_agreement(module: nn.Module, **values: Any) -> None:
+def check_same_on_all_ranks(module: nn.Module, **values: Any) -> None:
     """Check that all processes that train the module have the same values.
 
-    Processes that do not agree may wait for each other forever.
+    Processes that disagree could wait for each other forever.
 
     Raises
     ------
     ValueError
-        In all of them, naming the first value that differs.
+        In all processes, naming the first value that differs.
     """
     if not isinstance(module, DistributedDataParallel):
         return
-    digests = {name: crc32(pickle.dumps(value)) for name, value in values.items()}
-    given: list[Any] = [None] * dist.get_world_size(module.process_group)
-    dist.all_gather_object(given, digests, group=module.process_group)
+    checksums = {name: crc32(pickle.dumps(value)) for name, value in values.items()}
+    gathered: list[Any] = [None] * dist.get_world_size(module.process_group)
+    dist.all_gather_object(gathered, checksums, group=module.process_group)
     for name in values:
-        n_different = len({one[name] for one in given})
+        n_different = len({item[name] for item in gathered})
         if n_different > 1:
             raise ValueError(
-                f"The {len(given)} processes that train a network together must all be given the "
-                f"same {name}. Got {n_different} different ones."
+                f"The {len(gathered)} processes that train a network together must all receive "
+                f"the same {name}. Got {n_different} different values."
             )
 
 
-def share_buffers(module: nn.Module) -> None:
-    """Give all processes that train the module the buffers of the first.
+def broadcast_buffers(module: nn.Module) -> None:
+    """Copy the buffers of the first process to all processes that train the module.
 
-    Each forward pass does that too, but what the last one changed, such as the running
-    statistics of batch normalisation, is each process's own.
+    Each forward pass does this too, but changes by the last one, such as the running
+    statistics of batch normalization, stay in their process.
     """
     if not isinstance(module, DistributedDataParallel):
         return

@@ -1,9 +1,4 @@
-"""What happens between epochs and batches, as skorch callbacks.
-
-The learning rate's schedule, the held-out rows that end a training early, and the bridge to
-scikit-learn's own callbacks. scikit-learn has these from 1.9 on; below that the estimator
-works the same, without ``set_callbacks``.
-"""
+"""Early stopping on the retrieval of held-out samples."""
 
 import warnings
 from collections.abc import Iterator
@@ -20,38 +15,87 @@ from skorch.utils import noop
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import Subset
 
-from sktriplet.exceptions import MemorizationWarning
-from sktriplet.training._data import labels_of, rows_of
-from sktriplet.training._distributed import unwrapped
-from sktriplet.training._sklearn_callbacks import _attached
+from sktriplet.exceptions import OverfittingWarning
+from sktriplet.training._data import labels_of, samples_of
+from sktriplet.training._distributed import unwrap_ddp
 
-# So many nearest neighbours of a held-out row are looked at.
 N_NEIGHBORS = 5
-
-
-# Held-out rows, and training rows around them, are never more: a look at them takes some
-# 20 ms, an epoch over so many rows half a second.
+# Caps on the scored samples: scoring takes about 20 ms, an epoch over as many samples 500 ms.
 MAX_QUERIES, MAX_REFERENCES = 1_000, 10_000
+# The network overfits if the training score reaches the first value and exceeds the validation
+# score by the second.
+OVERFIT_TRAIN_SCORE, OVERFIT_GAP = 0.99, 0.1
 
 
-# Training rows are known by heart if so many of their neighbours share their class, and of
-# held-out rows' neighbours fewer by so much.
-MEMORIZED, MEMORIZED_GAP = 0.99, 0.1
+@contextmanager
+def early_stopping(
+    net: Any, dataset: Any, *, validation_fraction: float, n_iter_no_change: int, tol: float
+) -> Iterator[Subset]:
+    """Hold out samples, and let the net stop when their retrieval score stops improving.
+
+    Yields the samples to train on. The seed of the initialized net determines those held out.
+    The weights of the best epoch are restored at the end of training.
+    """
+    rng, labels = np.random.default_rng(net.random_state), dataset.y
+    training, held_out = stratified_holdout(labels, validation_fraction, rng)
+    queries = rng.permutation(held_out)[:MAX_QUERIES]
+    # References of the queries' classes come first: many other classes would crowd them out.
+    is_other = ~np.isin(labels[training], labels[queries])
+    references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
+    scoring = RetrievalScoring(_subset(dataset, queries), _subset(dataset, references))
+    stopping = BestWeightsEarlyStopping(
+        monitor="validation_score",
+        lower_is_better=False,
+        patience=n_iter_no_change,
+        threshold=tol,
+        threshold_mode="abs",
+        load_best=True,
+        sink=noop,
+    )
+    with net.temporary_callbacks(first=scoring, last=stopping):
+        yield _subset(dataset, training)
 
 
-class HeldOutPrecision(Callback):
-    """Look after each epoch how many neighbours of held-out rows are of their class.
+def stratified_holdout(
+    labels: NDArray, fraction: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split indices, holding out the same fraction of each class up to one sample.
 
-    Records ``validation_score``: the part of a held-out row's 5 nearest training rows
-    that have its label, averaged over the held-out rows. Where a class has fewer
-    training rows than that, as many neighbours are looked at. ``training_score`` is the
-    same of some training rows among the others: where it is much higher, the network
-    knows its rows by heart, and a `MemorizationWarning` says so in the end.
+    Nothing is held out of a class that would keep fewer than two samples, which form no pair.
 
-    Parameters
-    ----------
-    queries, references : ArrayDataset or Subset
-        Held-out rows and training rows.
+    Returns
+    -------
+    training, held_out : ndarray of int
+        In ascending order.
+
+    Raises
+    ------
+    ValueError
+        If no sample is held out.
+    """
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    is_large_enough = counts - np.ceil(counts * fraction) >= 2
+    shuffled = rng.permutation(len(labels))
+    candidates = shuffled[is_large_enough[codes[shuffled]]]
+    by_class = candidates[np.argsort(codes[candidates], kind="stable")]
+    # Systematic sampling from the class-sorted order.
+    positions = np.arange(rng.random() / fraction, len(by_class), 1 / fraction)
+    held_out = np.sort(by_class[positions.astype(int)])
+    if len(held_out) == 0:
+        raise ValueError(
+            "early_stopping=True requires samples to hold out, but no class in y is large enough "
+            f"for validation_fraction={fraction}: the largest has {counts.max()} samples. Use a "
+            "larger validation_fraction or early_stopping=False."
+        )
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+class RetrievalScoring(Callback):
+    """Score held-out samples by their nearest training samples after each epoch.
+
+    Records ``validation_score``, the precision at 5 of held-out samples that retrieve training
+    samples, and ``training_score``, the same for some training samples among the others. If the
+    training score is much higher at the end, an `OverfittingWarning` is issued.
     """
 
     def __init__(self, queries: Subset, references: Subset):
@@ -59,182 +103,97 @@ class HeldOutPrecision(Callback):
         self.references = references
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Embed both and record the scores."""
-        known = net.embed(rows_of(self.references)), labels_of(self.references)
-        queries = net.embed(rows_of(self.queries)), labels_of(self.queries)
-        score = precision_among_nearest(*queries, *known)
-        net.history.record("validation_score", score)
-        some = known[0][: len(self.queries)], known[1][: len(self.queries)]
-        score = precision_among_nearest(*some, *known, are_first=True)
+        """Embed the samples and record the scores."""
+        references = net.embed(samples_of(self.references)), labels_of(self.references)
+        queries = net.embed(samples_of(self.queries)), labels_of(self.queries)
+        net.history.record("validation_score", precision_at_k(*queries, *references))
+        training = references[0][: len(self.queries)], references[1][: len(self.queries)]
+        score = precision_at_k(*training, *references, exclude_self=True)
         net.history.record("training_score", score)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Warn if the network has learned its rows rather than their classes."""
-        seen = [epoch for epoch in net.history[net.first_epoch_ :] if "training_score" in epoch]
-        if not seen:
+        """Warn if the network has overfitted."""
+        epochs = [epoch for epoch in net.history[net.first_epoch_ :] if "training_score" in epoch]
+        if not epochs:
             return
-        on_training = seen[-1]["training_score"]
-        on_others = max(epoch["validation_score"] for epoch in seen)
-        if on_training >= MEMORIZED and on_others < on_training - MEMORIZED_GAP:
+        training_score = epochs[-1]["training_score"]
+        best_score = max(epoch["validation_score"] for epoch in epochs)
+        if training_score >= OVERFIT_TRAIN_SCORE and best_score < training_score - OVERFIT_GAP:
             warnings.warn(
-                f"The network has memorized its training rows: {on_training:.1%} of their nearest "
-                f"neighbours share their class in the last epoch, and at best {on_others:.1%} of "
-                "those of held-out rows. Classes may overlap, or labels may be wrong. Try "
-                "hidden_layer_sizes=(), fewer epochs, or more data.",
-                MemorizationWarning,
+                f"The network has overfitted: in the last epoch, {training_score:.1%} of the "
+                "nearest neighbors of training samples are of the same class, but at best "
+                f"{best_score:.1%} of those of held-out samples. Classes may overlap, or labels "
+                "may be wrong. Try hidden_layer_sizes=(), fewer epochs, or more data.",
+                OverfittingWarning,
                 stacklevel=2,
             )
 
 
-def precision_among_nearest(
+def precision_at_k(
     queries: NDArray,
     query_labels: NDArray,
     references: NDArray,
     reference_labels: NDArray,
     *,
-    are_first: bool = False,
+    exclude_self: bool = False,
 ) -> float:
-    """Return the mean part of each query's nearest references that have its label.
+    """Return the mean fraction of the nearest references that have the label of the query.
 
-    5 are looked at, or as many as there are references of the query's label. Queries without
-    any are left out. With `are_first` the queries are the first references, and none is its
-    own neighbour.
+    k is 5, or the number of references with the query's label if there are fewer. Queries without
+    any are ignored. With `exclude_self`, the queries are the first references, and none is its
+    own neighbor.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sktriplet.training._early_stopping import precision_among_nearest
+    >>> from sktriplet.training._early_stopping import precision_at_k
     >>> references, labels = np.array([[0.0], [1.0], [2.0]]), np.array([0, 0, 1])
-    >>> precision_among_nearest(np.array([[0.1], [1.6]]), np.array([0, 0]), references, labels)
+    >>> precision_at_k(np.array([[0.1], [1.6]]), np.array([0, 0]), references, labels)
     0.75
     """
-    n_neighbors = min(N_NEIGHBORS + are_first, len(references))
+    n_neighbors = min(N_NEIGHBORS + exclude_self, len(references))
     neighbors = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(references)
     nearest = neighbors.kneighbors(queries, return_distance=False)
-    n_wanted = (reference_labels[:, None] == query_labels).sum(axis=0) - are_first
-    if are_first:
-        is_itself = nearest == np.arange(len(queries))[:, None]
-        # Among many equal rows it may not be found; the last one gives way then.
-        is_itself[~is_itself.any(axis=1), -1] = True
-        nearest = nearest[~is_itself].reshape(len(queries), -1)
-    n_wanted = n_wanted.clip(max=N_NEIGHBORS)
-    right = reference_labels[nearest] == query_labels[:, None]
-    right &= np.arange(nearest.shape[1]) < n_wanted[:, None]
-    has_any = n_wanted > 0
-    return float((right.sum(axis=1)[has_any] / n_wanted[has_any]).mean())
+    k = (reference_labels[:, None] == query_labels).sum(axis=0) - exclude_self
+    if exclude_self:
+        is_self = nearest == np.arange(len(queries))[:, None]
+        # Among many equal samples the query may not be found; the last one is dropped then.
+        is_self[~is_self.any(axis=1), -1] = True
+        nearest = nearest[~is_self].reshape(len(queries), -1)
+    k = k.clip(max=N_NEIGHBORS)
+    is_match = reference_labels[nearest] == query_labels[:, None]
+    is_match &= np.arange(nearest.shape[1]) < k[:, None]
+    is_defined = k > 0
+    return float((is_match.sum(axis=1)[is_defined] / k[is_defined]).mean())
 
 
-def hold_out(
-    labels: NDArray, fraction: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split row numbers so that each class gives the same fraction, up to a row.
+class BestWeightsEarlyStopping(EarlyStopping):
+    """skorch's early stopping, which always restores the weights of the best epoch.
 
-    A class that would be left with fewer than two rows, which make no pair, gives none.
-
-    Returns
-    -------
-    training, held_out : ndarray of int
-        In rising order.
-
-    Raises
-    ------
-    ValueError
-        If nothing is held out.
-    """
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    can_give = counts - np.ceil(counts * fraction) >= 2
-    shuffled = rng.permutation(len(labels))
-    givers = shuffled[can_give[codes[shuffled]]]
-    by_class = givers[np.argsort(codes[givers], kind="stable")]
-    # Every so-many-th card of the deck in which the classes lie one behind the other.
-    places = np.arange(rng.random() / fraction, len(by_class), 1 / fraction)
-    held_out = np.sort(by_class[places.astype(int)])
-    if len(held_out) == 0:
-        raise ValueError(
-            "early_stopping=True needs rows to hold out, and no class of y has enough of them "
-            f"to spare a fraction of {fraction}: the largest has {counts.max()} rows. Use a "
-            "larger validation_fraction, or early_stopping=False."
-        )
-    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
-
-
-@contextmanager
-def stopped_early(
-    net: NeuralNet,
-    dataset: Any,
-    *,
-    fraction: float,
-    patience: int,
-    tol: float,
-) -> Iterator[Subset]:
-    """Hold out some rows and let the net stop when their neighbours get no better.
-
-    The weights of the best epoch are put back when the training ends.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Initialized. Its seed draws the rows.
-
-    dataset : ArrayDataset
-
-    fraction : float
-        Of the rows of each class, to hold out.
-
-    patience, tol : int, float
-        Stop after so many epochs in a row without a gain of more than ``tol``.
-
-    Yields
-    ------
-    Subset
-        The rows to train on.
-    """
-    rng, labels = np.random.default_rng(net.random_state), dataset.y
-    training, held_out = hold_out(labels, fraction, rng)
-    queries = rng.permutation(held_out)[:MAX_QUERIES]
-    # Rows of the queries' classes first: of very many classes, others would crowd them out.
-    is_other = ~np.isin(labels[training], labels[queries])
-    references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
-    score = HeldOutPrecision(_part(dataset, queries), _part(dataset, references))
-    stop = StopEarly(
-        monitor="validation_score",
-        lower_is_better=False,
-        patience=patience,
-        threshold=tol,
-        threshold_mode="abs",
-        load_best=True,
-        sink=noop,
-    )
-    with _attached(net, first=score, last=stop):
-        yield _part(dataset, training)
-
-
-class StopEarly(EarlyStopping):
-    """skorch's, with the weights of the best epoch, however small its gain.
-
-    They are put back even where their network was wrapped when they were kept: accelerate's
-    wrapper is around it in training, and off before callbacks hear of the end.
+    skorch keeps those of the last epoch that improved by more than the threshold. They are
+    restored even if the network was wrapped when they were saved: accelerate wraps it during
+    training and unwraps it before callbacks are notified of the end.
     """
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Forget an earlier training."""
+        """Reset the best score."""
         super().on_train_begin(net, **kwargs)
         self.best_score_ = -np.inf
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Keep the weights if none were better, and count epochs without a gain."""
+        """Save the weights of the best epoch so far."""
         epoch = net.history[-1]
         if epoch[self.monitor] > self.best_score_:
             self.best_score_, self.best_epoch_ = epoch[self.monitor], epoch["epoch"]
-            self.best_model_weights_ = deepcopy(net.module_.state_dict())
+            self.best_model_weights_ = deepcopy(net.network.state_dict())
         super().on_epoch_end(net, **kwargs)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Put the best weights back."""
-        if self.best_model_weights_ is not None and net.module_ is unwrapped(net.module_):
+        """Restore the best weights."""
+        if self.best_model_weights_ is not None and net.network is unwrap_ddp(net.network):
             consume_prefix_in_state_dict_if_present(self.best_model_weights_, "module.")
         super().on_train_end(net, **kwargs)
 
 
-def _part(dataset: Any, rows: NDArray[np.int64]) -> Subset:
-    return Subset(dataset, rows)  # type: ignore[arg-type]  # torch asks for a Sequence
+def _subset(dataset: Any, indices: NDArray[np.int64]) -> Subset:
+    return Subset(dataset, indices)  # type: ignore[arg-type]  # torch declares a Sequence

@@ -1,8 +1,9 @@
-"""TODO."""
+"""`TripletNet`: skorch's training loop with balanced batches, and embedding in chunks."""
 
-import copy
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from math import prod
 from typing import Any
 
@@ -11,69 +12,100 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import Callback, EpochTimer, ParamMapper, PassthroughScoring, PrintLog
+from torch import Tensor
+from torch.utils.data import Subset
 
-from sktriplet.exceptions import CollapseWarning, DivergenceError
-from sktriplet.losses import TripletLoss
+from sktriplet.exceptions import CollapseWarning, DivergenceError, InvalidParameterError
+from sktriplet.losses import TripletNCALoss
 from sktriplet.training._data import ArrayDataset, BatchLoader, as_tensor, labels_of
-from sktriplet.training._distributed import check_agreement, place_of, share_buffers, unwrapped
+from sktriplet.training._device import has_fused_adam
+from sktriplet.training._distributed import (
+    broadcast_buffers,
+    check_same_on_all_ranks,
+    rank_and_world_size,
+    unwrap_ddp,
+)
 from sktriplet.training._learning_rate import CosineAnnealing
+from sktriplet.training._optimizer_state import (
+    get_optimizer_state,
+    load_optimizer_state,
+)
 from sktriplet.training._random_state import isolated_rng, seed_generators
 from sktriplet.training._sampler import BalancedBatchSampler
 
-# Columns of the history that the printed table leaves out.
-UNPRINTED = (
+# Columns of the history that are not printed.
+PRINT_LOG_IGNORED = (
     *("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score"),
     "triplet_fraction",
 )
-
-
-# Endings of what skorch notes in the history for its own use.
-INTERNAL = ("batches", "_best", "_batch_count")
-
-
-# The part of its first spread below which an embedding counts as one point.
-COLLAPSED = 0.01
+# Suffixes of what skorch records in the history for its own use.
+INTERNAL_SUFFIXES = ("batches", "_best", "_batch_count")
+# Fraction of the initial spread below which the embeddings have collapsed; and below which they
+# have if their distances are also less than this fraction of the margin.
+COLLAPSE_RATIO, PARTIAL_COLLAPSE_RATIO, MARGIN_RATIO = 0.01, 0.1, 0.1
 
 
 class TripletNet(NeuralNet):
     """A :class:`skorch.NeuralNet` that learns an embedding from balanced batches.
 
-    :class:`~sktriplet.TripletEmbedder` trains one and keeps it as ``net_``. Give an
-    unfitted one as its ``net`` parameter to reach what skorch has beyond the embedder's
-    own parameters: the optimizer, callbacks, compilation. It can also be fitted alone,
-    as any other skorch net.
+    :class:`~sktriplet.TripletEmbedder` trains one and stores it as ``net_``. Pass an unfitted one
+    as its ``net`` parameter to reach skorch's other settings, such as the optimizer, callbacks,
+    and compilation. It can also be fitted alone, like any other skorch net.
 
     Parameters
     ----------
     module : nn.Module class or instance, default=None
-        Maps ``(B, ...)`` to ``(B, n_components)``. Set by the embedder.
+        Maps ``(B, ...)`` to embeddings ``(B, n_components)``. Set by the embedder.
 
-    criterion : nn.Module class or instance, default=TripletLoss
-        Called as ``(embeddings, labels)``. ``criterion__reduction`` of a `TripletLoss` is
-        ``"mean"`` here: as more pairs keep the margin the gradient fades, and learning
-        ends by itself where there is nothing left to learn.
+    criterion : nn.Module class or instance, default=TripletNCALoss
+        Batch loss, called as ``(embeddings, labels)``. Its ``statistics``, a dict of scalar
+        tensors, are recorded in the history if it has any.
 
     optimizer : torch.optim.Optimizer class, default=AdamW
+        Optimizer class.
 
     lr : float, default=2e-3
-        Falls along half a cosine from here to zero, step by step over ``max_epochs``.
-        Another schedule: ``callbacks__lr_scheduler=None`` and a callback of one's own.
+        Initial learning rate. It decreases along half a cosine to zero at the last step of
+        ``max_epochs``. To use another schedule, pass ``callbacks__lr_scheduler=None`` and a
+        callback.
 
     max_epochs : int, default=16
+        Number of epochs.
 
-    batch_size, samples_per_class, min_batches : int, default=128, 8, 10
-        Of :class:`~sktriplet.training.BalancedBatchSampler`.
+    batch_size : int, default=128
+        Number of samples per batch.
+
+    samples_per_class : int, default=8
+        Number of samples per class in a batch.
+
+    min_batches : int, default=10
+        Minimum number of batches per epoch. See
+        :class:`~sktriplet.training.BalancedBatchSampler` for all three.
 
     random_state : int, default=None
-        Seeds the batches and torch's generators anew in each epoch, and puts the global
-        ones back after training. None leaves all to chance.
+        Seeds the batches, and torch's global generators in each epoch; those are restored after
+        training. None leaves the global generators unchanged.
+
+    iterator_train : class, default=BatchLoader
+        Iterator over training batches. Another class, such as
+        :class:`torch.utils.data.DataLoader`, replaces balanced batches.
+
+    iterator_valid : class, default=BatchLoader
+        Iterator over batches for validation and prediction.
+
+    dataset : class, default=ArrayDataset
+        Dataset that wraps X and y.
 
     train_split : callable, default=None
-        As in skorch; none by default.
+        As in skorch, but without a split by default.
 
-    **kwargs
-        All other parameters of :class:`skorch.NeuralNet`.
+    **kwargs : dict
+        Other parameters of :class:`skorch.NeuralNet`.
+
+    See Also
+    --------
+    sktriplet.TripletEmbedder : The scikit-learn estimator.
 
     Examples
     --------
@@ -88,10 +120,12 @@ class TripletNet(NeuralNet):
     (150, 2)
     """
 
+    callbacks_: list[tuple[str, Any]]
+
     def __init__(
         self,
         module: Any = None,
-        criterion: Any = TripletLoss,
+        criterion: Any = TripletNCALoss,
         *,
         optimizer: Any = torch.optim.AdamW,
         lr: float = 2e-3,
@@ -106,8 +140,6 @@ class TripletNet(NeuralNet):
         train_split: Any = None,
         **kwargs: Any,
     ):
-        if criterion is TripletLoss:
-            kwargs.setdefault("criterion__reduction", "mean")
         super().__init__(
             module,
             criterion,
@@ -132,58 +164,99 @@ class TripletNet(NeuralNet):
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("print_log", PrintLog(keys_ignored=list(UNPRINTED))),
+            ("print_log", PrintLog(keys_ignored=list(PRINT_LOG_IGNORED))),
         ]
 
     def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
-        """Ask for the fused update where torch has one: it takes less than half the time."""
+        """Check patterns, and request torch's fused update, which takes half the time or less."""
+        named_parameters = list(named_parameters)
+        names = [name for name, _ in named_parameters]
+        for pattern, _ in getattr(self, f"{prefix}__param_groups", None) or []:
+            _check_matches(pattern, names, f"{prefix}__param_groups")
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if self.optimizer in (torch.optim.Adam, torch.optim.AdamW):
-            kwargs.setdefault("fused", torch.device(self.device).type in ("cpu", "cuda"))
+            kwargs.setdefault("fused", has_fused_adam(self.device))
         return args, kwargs
 
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Split the data as in skorch, also with the labels of a dataset."""
+        dataset = self.get_dataset(X, y)
+        if y is None and self.train_split and _has_labels(dataset):
+            y = labels_of(dataset)
+        training_set, self._validation_set = super().get_split_datasets(dataset, y, **fit_params)
+        return training_set, self._validation_set
+
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        """Iterate over balanced batches in training, over consecutive rows otherwise."""
-        if not training:
-            return super().get_iterator(dataset, training=False)
-        if self.iterator_train is not BatchLoader:
-            return super().get_iterator(dataset, training=True)
+        """Return balanced batches for training and validation, consecutive samples otherwise."""
+        validation_set = getattr(self, "_validation_set", None)
+        is_validation = dataset is validation_set and _has_labels(dataset)
+        iterator = self.iterator_train if training else self.iterator_valid
+        if not (training or is_validation) or iterator is not BatchLoader:
+            return super().get_iterator(dataset, training=training)
         labels = labels_of(dataset)
-        check_agreement(self.module_, random_state=self.random_state, y=labels)
-        rank, num_replicas = place_of(self.module_)
-        sampler = BalancedBatchSampler(
-            labels,
-            self.batch_size,
-            self.samples_per_class,
-            min_batches=self.min_batches,
-            random_state=self.random_state,
-            num_replicas=num_replicas,
-            rank=rank,
-        )
+        check_same_on_all_ranks(self.network, random_state=self.random_state, y=labels)
+        rank, num_replicas = rank_and_world_size(self.network)
+        try:
+            sampler = BalancedBatchSampler(
+                labels,
+                self.batch_size,
+                self.samples_per_class,
+                min_batches=self.min_batches if training else 1,
+                random_state=self.random_state,
+                num_replicas=num_replicas,
+                rank=rank,
+            )
+        except ValueError as error:
+            if not training:
+                error.add_note(
+                    "Raised for the validation set. If samples are sorted by class, use "
+                    "train_split=ValidSplit(..., stratified=True)."
+                )
+            raise
+        if not training:  # The same batches in each epoch, for comparable losses.
+            return BatchLoader(dataset, self.batch_size, list(sampler))
         sampler.epoch = len(self.history)
         return BatchLoader(dataset, self.batch_size, sampler)
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
-        """Note how many batches there are, since the learning rate goes by it."""
+        """Record the number of batches, on which the learning rate depends."""
         if training:
-            with suppress(TypeError):  # of iterable data sets, which do not know
+            with suppress(TypeError):  # Iterable datasets have no length.
                 self.batches_per_epoch_ = len(iterator)
+            if self.network.training:  # Callbacks may have frozen parameters.
+                self._freeze()
         super().run_single_epoch(iterator, training, *args, **kwargs)
 
     def torch_compile(self, module: Any, name: str) -> Any:
         """Compile the module if ``compile=True``, but never the criterion.
 
-        Mining reads numbers back to decide what to do, which no compiled graph can.
+        Mining branches on values of tensors, which a compiled graph cannot.
         """
         return super().torch_compile(module, name) if name == "module" else module
 
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
     ) -> "TripletNet":
-        """Train for ``max_epochs`` more, leaving the global random state as it was.
+        """Train for ``max_epochs`` epochs without changing the global random state.
 
-        Where a callback loads the history of a training that was cut off, the epochs
-        that remain are run. What an interrupted training has learned is kept.
+        If a callback loads the history of interrupted training, the remaining epochs are run.
+        The result of interrupted training is kept.
+
+        Parameters
+        ----------
+        X : array-like or Dataset
+            Training samples.
+        y : array-like of shape (n_samples,), default=None
+            Integer labels.
+        classes : array-like, default=None
+            Ignored, present for compatibility with scikit-learn.
+        **fit_params : dict
+            Passed to the module's ``forward``, as in skorch.
+
+        Returns
+        -------
+        self : object
+            Trained net.
         """
         with isolated_rng(self.random_state, self.device):
             super().partial_fit(X, y, classes, **fit_params)
@@ -191,81 +264,125 @@ class TripletNet(NeuralNet):
             del self.history[-1]
             n_epochs = len(self.history) - self.first_epoch_
             warnings.warn(
-                f"Training was interrupted after {n_epochs} of {self.max_epochs} epochs. What was "
-                "learned until then is kept.",
+                f"Training was interrupted after {n_epochs} of {self.max_epochs} epochs. The "
+                "weights at that point are kept.",
                 stacklevel=2,
             )
         return self
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Note the epoch to start from, before a callback loads a later one."""
+        """Record the first epoch, before a callback loads a later one, and check patterns."""
         super().on_train_begin(net, **kwargs)
         self.first_epoch_ = len(self.history)
+        for name, callback in self.callbacks_:
+            if isinstance(callback, ParamMapper):
+                names = [name for name, _ in callback.named_parameters(net)]
+                for pattern in callback.patterns:
+                    _check_matches(pattern, names, f"{type(callback).__name__} callback {name!r}")
 
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> "TripletNet":
-        """Run the epochs that a loaded history leaves to run."""
+        """Run the epochs that remain after those in a loaded history.
+
+        Parameters
+        ----------
+        X : array-like or Dataset
+            Training samples.
+        y : array-like of shape (n_samples,), default=None
+            Integer labels.
+        epochs : int, default=None
+            Number of epochs. None runs those that remain of ``max_epochs``.
+        **fit_params : dict
+            Passed to the module's ``forward``, as in skorch.
+
+        Returns
+        -------
+        self : object
+            Trained net.
+        """
         if epochs is None:
             epochs = max(self.max_epochs - (len(self.history) - self.first_epoch_), 0)
         return super().fit_loop(X, y, epochs, **fit_params)
 
-    def go_on_from(self, other: "TripletNet") -> None:
-        """Take over another net's history, and how far its optimizer has come.
+    def resume_from(self, other: "TripletNet") -> None:
+        """Copy the history, the criterion's weights, and the optimizer state of another net.
 
         Parameters
         ----------
         other : TripletNet
-            With a module of the same shape. It is left as it is.
+            Trained net, which is not changed.
         """
         self.history_ = type(other.history)(other.history)
-        if type(self.optimizer_) is type(other.optimizer_):
-            groups = self.optimizer_.state_dict()["param_groups"]
-            self.optimizer_.load_state_dict(
-                copy.deepcopy(other.optimizer_.state_dict()) | {"param_groups": groups}
-            )
+        if type(self.criterion_) is type(other.criterion_):
+            unwrap_ddp(self.criterion_).load_state_dict(unwrap_ddp(other.criterion_).state_dict())
+        load_optimizer_state(self, get_optimizer_state(other))
+
+    @contextmanager
+    def temporary_callbacks(self, *, first: Callback, last: Callback) -> Iterator[None]:
+        """Run one callback before and one after the net's own, which are unaware of them.
+
+        A callback that stops training prevents later callbacks from running: callbacks that
+        observe come first, those that stop come last.
+
+        Parameters
+        ----------
+        first : Callback
+            Runs before the net's own callbacks.
+        last : Callback
+            Runs after them.
+
+        Yields
+        ------
+        None
+            Callbacks are removed at the end of the block.
+        """
+        own = self.callbacks_
+        self.callbacks_ = [(type(first).__name__, first), *own, (type(last).__name__, last)]
+        try:
+            yield
+        finally:
+            self.callbacks_ = own
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The history, a row for each epoch, without the batches."""
+        """The history without batches: one dict per epoch."""
         return [
-            {name: value for name, value in epoch.items() if not name.endswith(INTERNAL)}
+            {name: value for name, value in epoch.items() if not name.endswith(INTERNAL_SUFFIXES)}
             for epoch in self.history
         ]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the epoch's line in the history and seed what is random in it."""
+        """Start the epoch's row of the history, and seed torch's generators."""
         epoch = len(self.history)
         super().on_epoch_begin(net, **kwargs)
-        self._statistics: list[dict[str, torch.Tensor]] = []
+        self._recorder = StatisticsRecorder()
+        self._batch_statistics: list[dict[str, Tensor]] = []
         if self.random_state is not None:
-            rank, _ = place_of(self.module_)
+            rank, _ = rank_and_world_size(self.network)
             entropy = np.random.SeedSequence([self.random_state, epoch, rank])
             seed_generators(int(entropy.generate_state(1)[0]), self.device)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
-        """Let the criterion judge the whole embedding, or each member's part of it for itself."""
-        n_members = getattr(unwrapped(self.module_), "n_members", 1)
-        # So scaled, distances in the whole are the root mean square of those in its parts.
-        parts = (
-            [y_pred] if n_members == 1 else (y_pred * n_members**0.5).tensor_split(n_members, dim=1)
-        )
-        losses, self._seen = [], []
+        """Evaluate the criterion on the embeddings, or on each part that the module splits."""
+        split = getattr(unwrap_ddp(self.network), "split", None)
+        parts = [y_pred] if split is None else split(y_pred)
+        losses, self._batch_statistics = [], []
         for part in parts:
             losses.append(super().get_loss(part, y_true, X, training))
-            self._seen.append(getattr(unwrapped(self.criterion_), "statistics", {}))
-        return torch.stack(losses).mean()
+            self._batch_statistics.append(getattr(unwrap_ddp(self.criterion_), "statistics", {}))
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0)
 
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
-        """Take a step, and note what the criterion saw in the batch."""
+        """Take a step and record the criterion's statistics."""
         step = super().train_step(batch, **fit_params)
-        self._statistics += self._seen
+        self._recorder.add(self._batch_statistics)
         return step
 
     def on_batch_end(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
-        """End the training at the first loss that is not finite."""
+        """Stop training at the first loss that is not finite."""
         super().on_batch_end(net, batch, training, **kwargs)
         if training:
             self._check_finite("loss", self.history[-1]["batches"][-1].get("train_loss", 0.0))
@@ -275,89 +392,142 @@ class TripletNet(NeuralNet):
             return
         raise DivergenceError(
             f"Training diverged in epoch {len(self.history)}: the {name} became {value}. Try a "
-            "lower lr, normalize=True and standardize=True, and look for extreme values in X; with "
-            "callables of your own, look for a root or a logarithm at zero. A "
-            "skorch.callbacks.Checkpoint keeps the weights of the epoch before."
+            "lower lr, normalize=True and standardize=True, and check X for extreme values; in "
+            "custom losses or metrics, check for roots and logarithms of zero. A "
+            "skorch.callbacks.Checkpoint keeps the weights of the previous epoch."
         )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Record the batches' statistics and their means.
-
-        All at once, since each look at a number makes a GPU wait.
-        """
+        """Record the statistics of the batches, and their means over the epoch."""
         super().on_epoch_end(net, **kwargs)
-        statistics, self._statistics = self._statistics, []
-        if not statistics or not statistics[0]:
-            return
-        names = list(statistics[0])
-        values = torch.stack([seen[name].float() for seen in statistics for name in names])
-        n_members = getattr(unwrapped(self.module_), "n_members", 1)
-        by_batch = values.view(-1, n_members, len(names))
-        if "spread" in names:
-            # Miners pass over what is not finite, so that a loss need not show it.
-            spread = by_batch[-1, :, names.index("spread")].sum().item()
-            self._check_finite("spread of the embeddings", spread)
-        table = by_batch.nanmean(dim=1).tolist()
-        for batch, row in zip(self.history[-1]["batches"], table, strict=False):
-            batch.update(zip(names, row, strict=True))
-        for name, column in zip(names, zip(*table, strict=True), strict=True):
-            defined = [value for value in column if np.isfinite(value)]
-            self.history.record(name, float(np.mean(defined)) if defined else float("nan"))
+        table = self._recorder.means()
+        if "spread" in table:
+            # Miners skip distances that are not finite, so the loss may be finite nevertheless.
+            self._check_finite("spread of the embeddings", table["spread"][-1])
+        for name, values in table.items():
+            for batch, value in zip(self.history[-1]["batches"], values, strict=False):
+                batch[name] = value
+            finite = [value for value in values if np.isfinite(value)]
+            self.history.record(name, float(np.mean(finite)) if finite else float("nan"))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Warn if the embeddings have drawn together into one point."""
+        """Switch to evaluation mode, and warn if the embeddings have collapsed."""
         super().on_train_end(net, **kwargs)
-        share_buffers(self.module_)
-        self.module_.eval()
-        watched = [epoch for epoch in self.history if "spread" in epoch]
-        if not watched:
+        self._validation_set = None
+        broadcast_buffers(self.network)
+        self._switch_mode(False)
+        epochs = [epoch for epoch in self.history if {"spread", "d_ap", "d_an"} <= set(epoch)]
+        if not epochs:
             return
-        at_first, at_last = watched[0]["batches"][0]["spread"], watched[-1]["spread"]
-        if at_last < COLLAPSED * at_first:
+        first, last = epochs[0]["batches"][0]["spread"], epochs[-1]["spread"]
+        margin = getattr(unwrap_ddp(self.criterion_), "margin", 0.0)
+        is_within_margin = max(epochs[-1]["d_ap"], epochs[-1]["d_an"]) < MARGIN_RATIO * margin
+        if last < (PARTIAL_COLLAPSE_RATIO if is_within_margin else COLLAPSE_RATIO) * first:
             warnings.warn(
-                f"The embeddings have collapsed: their spread fell from {at_first:.3g} to "
-                f"{at_last:.3g}, and the loss has nothing left to tell them apart. Try "
+                f"The embeddings have collapsed: their spread fell from {first:.3g} to "
+                f"{last:.3g}, and all samples have nearly the same embedding. Try "
                 "mining='semi_hard', normalize=True, a lower learning rate or larger batches.",
                 CollapseWarning,
                 stacklevel=2,
             )
 
+    @property
+    def network(self) -> Any:
+        """The module, which subclasses may store under another name."""
+        return getattr(self, f"{self._modules[0]}_")
+
     def _set_training(self, training: bool = True) -> None:
-        # skorch walks through all submodules before every step.
-        if self.module_.training != training:
-            super()._set_training(training)
+        # skorch visits all submodules before every step.
+        if self.network.training != training:
+            self._switch_mode(training)
+
+    def _switch_mode(self, training: bool) -> None:
+        super()._set_training(training)
+        if training:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Set frozen submodules to evaluation mode, which keeps their batch statistics."""
+        for module in self.network.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(item.requires_grad for item in parameters):
+                module.eval()
 
     def embed(self, X: NDArray | csr_array, chunk_size: int | None = None) -> NDArray[np.float32]:
-        """Pass rows through the network in evaluation mode, a chunk at a time.
+        """Compute embeddings in evaluation mode, chunk by chunk.
 
         Parameters
         ----------
-        X : ndarray of shape (n_rows, ...), or CSR matrix
-            No more than a chunk of a sparse matrix is ever dense.
+        X : ndarray of shape (n_samples, ...), or CSR matrix
+            Samples. Of a sparse matrix, only one chunk at a time is dense.
 
         chunk_size : int, default=None
-            Bounds memory, not the result. None is 4096 rows, or fewer of large ones.
+            Number of samples per chunk, which affects memory only. None uses 4096, or fewer
+            if samples are large.
 
         Returns
         -------
-        ndarray of shape (n_rows, n_components)
+        embeddings : ndarray of shape (n_samples, n_components)
+            Embeddings in single precision.
         """
         self.check_is_fitted()
         if chunk_size is None:
             chunk_size = int(np.clip(2**22 // max(prod(X.shape[1:]), 1), 1, 4096))
-        was_training = self.module_.training
-        if was_training:
-            self.module_.eval()
-        embeddings, n_rows = np.empty((0, 0), np.float32), X.shape[0]
+        was_training = self.network.training
+        self._set_training(False)
+        embeddings, n_samples = np.empty((0, 0), np.float32), X.shape[0]
         try:
             with torch.inference_mode():
-                for start in range(0, max(n_rows, 1), chunk_size):
-                    rows = slice(start, start + chunk_size)
-                    chunk = self.infer(as_tensor(X[rows]))
+                for start in range(0, max(n_samples, 1), chunk_size):
+                    part = slice(start, start + chunk_size)
+                    chunk = self.infer(as_tensor(X[part]))
                     if start == 0:
-                        embeddings = np.empty((n_rows, *chunk.shape[1:]), np.float32)
-                    embeddings[rows] = chunk.float().cpu()
+                        embeddings = np.empty((n_samples, *chunk.shape[1:]), np.float32)
+                    embeddings[part] = chunk.float().cpu()
         finally:
-            if was_training:
-                self.module_.train()
+            self._set_training(was_training)
         return embeddings
+
+
+class StatisticsRecorder:
+    """Statistics of the criterion in the batches of an epoch.
+
+    They stay on their device until the end of the epoch: reading a value blocks a GPU.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[dict[str, Tensor]]] = []
+
+    def add(self, parts: list[dict[str, Tensor]]) -> None:
+        """Add the statistics of a batch: one dict for each part of the embedding."""
+        self.batches.append(parts)
+
+    def means(self) -> dict[str, list[float]]:
+        """Return, for each statistic, its mean over the parts in each batch, NaN ignored."""
+        if not self.batches or not self.batches[0] or not self.batches[0][0]:
+            return {}
+        names = list(self.batches[0][0])
+        values = [part[name].float() for batch in self.batches for part in batch for name in names]
+        # (n_batches, n_parts, n_names)
+        table = torch.stack(values).view(len(self.batches), -1, len(names))
+        means = table.nanmean(dim=1)
+        if "spread" in names:
+            # A part that is not finite must not be hidden by the others.
+            spread = names.index("spread")
+            means[:, spread] = table[:, :, spread].mean(dim=1)
+        return dict(zip(names, means.T.tolist(), strict=True))
+
+
+def _has_labels(dataset: Any) -> bool:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, ArrayDataset)
+
+
+def _check_matches(pattern: Any, names: list[str], owner: str) -> None:
+    """Check that a pattern, as skorch understands it, matches the name of a parameter."""
+    if not any(pattern(name) if callable(pattern) else fnmatch(name, pattern) for name in names):
+        raise InvalidParameterError(
+            f"The pattern {pattern!r} of {owner} must match a parameter of the network. Available "
+            f"names: {', '.join(names)}."
+        )

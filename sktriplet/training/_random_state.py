@@ -1,4 +1,4 @@
-"""The training loop: skorch's, fed with balanced batches and a triplet loss."""
+"""Torch's global random generators and thread count, changed temporarily and restored."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -7,84 +7,74 @@ from typing import Any
 
 import torch
 
+from sktriplet.training._device import ACCELERATORS, accelerator_of
 
-class _Global:
-    """Something of torch's that trainings change, and that is as before when they are over.
 
-    Trainings may overlap, in threads: the one that begins first knows how it was before.
+class _GlobalSetting:
+    """A global setting of torch that is restored when the last user is done.
 
-    Parameters
-    ----------
-    read, write : callable
-
-    of_thread : bool, default=False
-        Whether each thread has its own, and must put it back for itself.
+    Several fits may run in threads at the same time; the first one reads the value to restore.
+    If each thread has its own value (`per_thread`), each restores it.
     """
 
-    def __init__(self, read: Callable, write: Callable, *, of_thread: bool = False):
-        self.read, self.write, self.of_thread = read, write, of_thread
+    def __init__(self, read: Callable, write: Callable, *, per_thread: bool = False):
+        self.read, self.write, self.per_thread = read, write, per_thread
         self.lock, self.n_users = Lock(), 0
 
     @contextmanager
-    def put_back(self) -> Iterator[None]:
-        """Put it back when the last one leaves."""
+    def restored(self) -> Iterator[None]:
+        """Restore the value at the end of the block."""
         with self.lock:
             if self.n_users == 0:
-                self.before = self.read()
+                self.value = self.read()
             self.n_users += 1
         try:
             yield
         finally:
             with self.lock:
                 self.n_users -= 1
-                if self.n_users == 0 or self.of_thread:
-                    self.write(self.before)
+                if self.n_users == 0 or self.per_thread:
+                    self.write(self.value)
 
 
-CPU_GENERATOR = _Global(torch.get_rng_state, torch.set_rng_state)
-
-
+CPU_GENERATOR = _GlobalSetting(torch.get_rng_state, torch.set_rng_state)
 DEVICE_GENERATORS = {
-    "cuda": _Global(torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all),
-    "mps": _Global(torch.mps.get_rng_state, torch.mps.set_rng_state),
+    name: _GlobalSetting(accelerator.get_rng_state, accelerator.set_rng_state)
+    for name, accelerator in ACCELERATORS.items()
 }
-
-
-N_THREADS = _Global(torch.get_num_threads, torch.set_num_threads, of_thread=True)
+THREAD_COUNT = _GlobalSetting(torch.get_num_threads, torch.set_num_threads, per_thread=True)
 
 
 @contextmanager
 def isolated_rng(seed: int | None, device: Any) -> Iterator[None]:
-    """Seed torch inside, and put its global generators back outside.
+    """Seed torch's global generators inside the block and restore them after it.
 
-    With ``seed=None`` the global generators are used as they are.
+    With ``seed=None`` the global generators are used without change.
     """
     if seed is None:
         yield
         return
     on_device = DEVICE_GENERATORS.get(torch.device(device).type)
-    with CPU_GENERATOR.put_back(), on_device.put_back() if on_device else nullcontext():
+    with CPU_GENERATOR.restored(), on_device.restored() if on_device else nullcontext():
         seed_generators(seed, device)
         yield
 
 
 def seed_generators(seed: int, device: Any) -> None:
-    """Seed torch's generators on the CPU and on one kind of device, and on no other."""
+    """Seed torch's generators on the CPU and on the given type of device only."""
     torch.default_generator.manual_seed(seed)
-    kind = torch.device(device).type
-    if kind == "cuda":
-        torch.cuda.manual_seed_all(seed)
-    elif kind == "mps":
-        torch.mps.manual_seed(seed)
+    accelerator = accelerator_of(device)
+    if accelerator is not None:
+        accelerator.manual_seed(seed)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one CPU thread inside, on as many as before outside.
+    """Let torch use one CPU thread inside the block.
 
-    Batch normalisation rounds otherwise on another number of threads, and joblib's
-    workers have fewer of them than the main process.
+    The rounding of batch normalization depends on the number of threads, and joblib's workers
+    have fewer of them than the main process.
     """
-    with N_THREADS.put_back():
+    with THREAD_COUNT.restored():
         torch.set_num_threads(1)
         yield

@@ -1,64 +1,68 @@
-"""P classes x K samples a batch: rows are *sampled* here, before the forward pass.
-
-Triplets are *mined* after it, in `sktriplet.mining`.
-"""
+"""Balanced batches: P classes with K samples each."""
 
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from sktriplet._parameters import Interval, validate_parameters
+
 
 class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
-    """Batches of a few rows from each of a few classes, so that every batch has triplets.
+    """Sampler of batches with P classes and K samples of each, so every batch has triplets.
 
-    A batch holds P classes and K rows of each. Classes are dealt like cards, and so are
-    the rows of a class: each comes once before any comes again, and no row stands twice
-    in a batch, so that a row is never its own positive. A class with fewer than K rows
-    gives all it has. Classes with a single row have no positive pair and are dealt as if
-    they were one class together; their rows serve as negatives.
+    Classes, and the samples of a class, are drawn without replacement until all have been
+    used [1]_. No sample occurs twice in a batch, so a sample is never its own positive. A class
+    with fewer than K samples contributes all of them, and more classes fill the batch; the last
+    one may contribute fewer than K. Samples that are the only one of their class have no
+    positive; they are drawn like the samples of one class and serve as negatives.
 
     Use it as the ``batch_sampler`` of a :class:`torch.utils.data.DataLoader`, or through
-    :class:`sktriplet.training.TripletNet`.
+    :class:`~sktriplet.training.TripletNet`.
 
     Parameters
     ----------
-    labels : array-like of shape (n_rows,)
-        At least two classes, one of them with two rows.
+    labels : array-like of shape (n_samples,)
+        Class labels. There must be at least two classes, one of them with two samples.
 
     batch_size : int, default=128
-        The rows that a batch should hold. Small data make smaller batches.
+        Maximum number of samples per batch. Small datasets have smaller batches.
 
     samples_per_class : int, default=8
-        K, at least 2. Where there are too few classes to fill a batch, K is raised until
-        they do; where classes are smaller than K, P is.
+        K, at least 2 and at most half of the batch. It is increased if there are too few
+        classes to fill a batch.
 
     min_batches : int, default=1
-        An epoch is as many batches as it takes to draw as many rows as there are, shared
-        among the processes, but no fewer than this.
+        Minimum number of batches per epoch and process. Otherwise an epoch has as many batches as
+        it takes to draw n_samples samples, divided among the processes.
 
     random_state : int, default=None
-        Epoch e is drawn from ``SeedSequence([random_state, e])``: a resumed run goes on
-        as the uninterrupted one would. None takes fresh entropy.
+        Epoch e is drawn from ``SeedSequence([random_state, e])``, so resumed training
+        continues like uninterrupted training. None uses fresh entropy.
 
-    num_replicas, rank : int, default=1, 0
-        How many processes train together, and which of them this is, as in
-        :class:`torch.utils.data.DistributedSampler`. They share the batches of an epoch, given
-        the same labels and the same `random_state`; min_batches is of each.
+    num_replicas : int, default=1
+        Number of processes that train together, as in
+        :class:`torch.utils.data.DistributedSampler`. Given the same labels and `random_state`,
+        they share the batches of an epoch.
+
+    rank : int, default=0
+        Index of this process.
 
     Attributes
     ----------
     epoch : int
-        The epoch that the next iteration draws. Counts by itself, and may be set.
+        Epoch that the next iteration draws. It increases by itself and can be set.
 
     Raises
     ------
+    InvalidParameterError
+        If a parameter is not an integer in its range.
     ValueError
-        If there are fewer than two classes, no class has two rows, a number is not an integer
-        or too small, or there is no such rank.
+        If there are fewer than two classes, if no class has two samples, or if
+        ``rank >= num_replicas``.
 
     References
     ----------
@@ -73,11 +77,19 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     ...     labels, batch_size=4, samples_per_class=2, random_state=0
     ... )
     >>> for batch in sampler:
-    ...     print([labels[row] for row in batch])
+    ...     print([labels[i] for i in batch])
     ['fox', 'fox', 'cat', 'cat']
     ['dog', 'dog', 'owl']
-    ['owl', 'fox', 'fox']
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "batch_size": [Interval(Integral, 3, None, closed="left")],
+        "samples_per_class": [Interval(Integral, 2, None, closed="left")],
+        "min_batches": [Interval(Integral, 1, None, closed="left")],
+        "random_state": [Interval(Integral, 0, None, closed="left"), None],
+        "num_replicas": [Interval(Integral, 1, None, closed="left")],
+        "rank": [Interval(Integral, 0, None, closed="left")],
+    }
 
     def __init__(
         self,
@@ -90,8 +102,15 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         num_replicas: int = 1,
         rank: int = 0,
     ):
-        _check_integer("rank", rank, 0)
-        _check_integer("num_replicas", num_replicas, 1)
+        validate_parameters(
+            self,
+            batch_size=batch_size,
+            samples_per_class=samples_per_class,
+            min_batches=min_batches,
+            random_state=random_state,
+            num_replicas=num_replicas,
+            rank=rank,
+        )
         if rank >= num_replicas:
             raise ValueError(
                 "rank must be less than num_replicas. "
@@ -102,22 +121,18 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         self.rank = rank
         if random_state is None:
             random_state = int(np.random.SeedSequence().generate_state(1)[0])
-        _check_integer("batch_size", batch_size, 3)
-        _check_integer("samples_per_class", samples_per_class, 2)
-        _check_integer("min_batches", min_batches, 1)
-        _check_integer("random_state", random_state, 0)
         self._seed = random_state
-        self._members = _members(np.asarray(labels))
-        sizes = np.array([len(rows) for rows in self._members])
-
-        usual_size = np.minimum(sizes, samples_per_class).mean()
-        self._classes_per_batch = min(max(2, int(batch_size / usual_size)), len(sizes))
-        if self._classes_per_batch == len(sizes):
-            samples_per_class = max(samples_per_class, batch_size // len(sizes))
-        self._rows_per_class = np.minimum(sizes, samples_per_class)
-
-        rows_per_batch = self._rows_per_class.mean() * self._classes_per_batch
-        n_batches = int(np.ceil(sizes.sum() / rows_per_batch / num_replicas))
+        self._indices_by_class, has_singletons = _indices_by_class(np.asarray(labels))
+        sizes = np.array([len(indices) for indices in self._indices_by_class])
+        self._batch_size = batch_size
+        samples_per_class = min(samples_per_class, max(2, batch_size // 2))
+        if np.minimum(sizes, samples_per_class).sum() <= batch_size:
+            samples_per_class = _largest_that_fits(sizes, batch_size)
+        self._samples_per_class = np.minimum(sizes, samples_per_class)
+        if has_singletons:  # They need room for a pair.
+            self._samples_per_class[-1] = min(self._samples_per_class[-1], batch_size - 2)
+        samples_per_batch = min(self._samples_per_class.sum(), batch_size)
+        n_batches = int(np.ceil(sizes.sum() / samples_per_batch / num_replicas))
         self._n_batches = max(n_batches, min_batches)
 
     def __len__(self) -> int:
@@ -126,59 +141,88 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, self.epoch]))
         self.epoch += 1
-        n_batches = self._n_batches * self.num_replicas
-        classes = _deal(len(self._members), self._classes_per_batch, n_batches, rng)
-        visits = np.bincount(classes.ravel(), minlength=len(self._members))
-        hands = [
-            iter(rows[_deal(len(rows), rows_per_visit, n_visits, rng)])
-            for rows, rows_per_visit, n_visits in zip(
-                self._members, self._rows_per_class, visits, strict=True
-            )
+        batches = self._draw_classes(self._n_batches * self.num_replicas, rng)
+        sizes: list[list[int]] = [[] for _ in self._indices_by_class]
+        for batch in batches:
+            for number, size in batch.items():
+                sizes[number].append(size)
+        draws = [
+            iter(_draw_without_replacement(indices, np.array(drawn, dtype=np.int64), rng))
+            for indices, drawn in zip(self._indices_by_class, sizes, strict=True)
         ]
-        for number, batch_classes in enumerate(classes):
-            rows = [next(hands[c]) for c in batch_classes]
-            if number % self.num_replicas == self.rank:
-                yield np.concatenate(rows)
+        for i, batch in enumerate(batches):
+            samples = [next(draws[number]) for number in batch]
+            if i % self.num_replicas == self.rank:
+                yield np.concatenate(samples)
+
+    def _draw_classes(self, n_batches: int, rng: np.random.Generator) -> list[dict[int, int]]:
+        """Return, for each batch, how many samples of which classes it holds."""
+        n_classes = len(self._samples_per_class)
+        contributions = self._samples_per_class.tolist()
+        queue: list[int] = []
+        batches = []
+        for _ in range(n_batches):
+            batch: dict[int, int] = {}
+            n_free, position = self._batch_size, 0
+            while len(batch) < n_classes and (n_free > 1 or len(batch) < 2):
+                if position == len(queue):
+                    queue += rng.permutation(n_classes).tolist()
+                if queue[position] in batch:  # Its turn is in the next batch.
+                    position += 1
+                    continue
+                number = queue.pop(position)
+                batch[number] = min(contributions[number], n_free)
+                n_free -= batch[number]
+            batches.append(batch)
+        return batches
 
 
-def _check_integer(name: str, given: Any, least: int) -> None:
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
-        raise ValueError(f"{name} must be an integer, at least {least}; got {given!r}.")
+def _indices_by_class(labels: NDArray) -> tuple[list[NDArray[np.int64]], bool]:
+    """Return the indices of each class with two or more samples, then those of all others.
 
-
-def _members(labels: NDArray) -> list[NDArray[np.int64]]:
-    """Rows of each class with two rows or more, then the rows of all others together."""
+    Also return whether there are any others.
+    """
     if labels.ndim != 1:
         raise ValueError(f"labels must have one dimension; got shape {labels.shape}.")
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(counts) < 2 or counts.max() < 2:
         raise ValueError(
-            "labels must hold at least two classes, one of them with two rows or more, so "
-            "that a triplet exists; got "
-            f"{len(counts)} class(es), the largest of {counts.max(initial=0)} row(s)."
+            "labels must hold at least two classes, one of them with at least two samples, for a "
+            f"triplet to exist; got {len(counts)} class(es), the largest with "
+            f"{counts.max(initial=0)} sample(s)."
         )
     by_class = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
-    members = [rows for rows in by_class if len(rows) > 1]
-    singletons = [rows for rows in by_class if len(rows) == 1]
-    return [*members, np.concatenate(singletons)] if singletons else members
+    with_pairs = [indices for indices in by_class if len(indices) > 1]
+    singletons = [indices for indices in by_class if len(indices) == 1]
+    if not singletons:
+        return with_pairs, False
+    return [*with_pairs, np.concatenate(singletons)], True
 
 
-def _deal(
-    n_cards: int, hand_size: int, n_hands: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Deal hands of distinct cards, shuffling a new deck whenever one is used up.
+def _largest_that_fits(sizes: NDArray[np.int64], batch_size: int) -> int:
+    """Return the largest K for which K samples of each class, or all, fit into a batch."""
+    candidates = np.arange(1, batch_size + 1)
+    totals = np.minimum(sizes[:, None], candidates).sum(axis=0)
+    return int(candidates[totals <= batch_size].max())
 
-    Returns
-    -------
-    ndarray of shape (n_hands, hand_size)
-        Every card is dealt once before any is dealt again, but for those that stand in
-        the hand at which a new deck begins: they go to that deck's end.
+
+def _draw_without_replacement(
+    items: NDArray[np.int64], sizes: NDArray[np.int64], rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Draw distinct items repeatedly, using all of them before any is used again.
+
+    Items are taken from one random permutation after another. A draw that spans two permutations
+    could repeat an item; those that it already holds move to the end of the second one.
     """
-    n_decks = -(-n_hands * hand_size // n_cards)
-    decks = rng.permuted(np.tile(np.arange(n_cards), (n_decks, 1)), axis=1)
-    for deck in range(1, n_decks):
-        n_held = deck * n_cards % hand_size
+    ends = np.cumsum(sizes)
+    n_items, n_drawn = len(items), int(sizes.sum())
+    n_permutations = -(-n_drawn // n_items)
+    permutations = rng.permuted(np.tile(items, (n_permutations, 1)), axis=1)
+    for i in range(1, n_permutations):
+        start = i * n_items
+        draw = np.searchsorted(ends, start, side="right")
+        n_held = start - (ends[draw] - sizes[draw])
         if n_held:
-            held = np.isin(decks[deck], decks[deck - 1, -n_held:])
-            decks[deck] = np.concatenate([decks[deck][~held], decks[deck][held]])
-    return decks.ravel()[: n_hands * hand_size].reshape(n_hands, hand_size)
+            is_held = np.isin(permutations[i], permutations[i - 1, -n_held:])
+            permutations[i] = np.concatenate([permutations[i][~is_held], permutations[i][is_held]])
+    return np.split(permutations.ravel()[:n_drawn], ends[:-1])

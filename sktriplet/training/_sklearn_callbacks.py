@@ -1,4 +1,7 @@
-"""TODO."""
+"""Bridge from skorch's callbacks to scikit-learn's, which exist since scikit-learn 1.9.
+
+With older versions the estimator works the same, but has no ``set_callbacks``.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,104 +19,64 @@ except ImportError:
     HAS_SKLEARN_CALLBACKS = False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support yet."""
+        """Stand-in for scikit-learn's class."""
 
     def with_callbacks(method: Callable) -> Callable:
-        """Leave the method as it is."""
+        """Return the method unchanged."""
         return method
 
 
 @contextmanager
-def epochs_reported(
-    estimator: Any, net: NeuralNet, X: ArrayLike, y: ArrayLike, fitted_attributes: dict[str, Any]
+def sklearn_callbacks(
+    estimator: Any, net: Any, X: ArrayLike, y: ArrayLike, fitted_attributes: dict[str, Any]
 ) -> Iterator[None]:
-    """Tell the callbacks set on the estimator of every epoch that the net is trained.
+    """Run the callbacks that are set on the estimator in each epoch of an initialized net.
 
-    Parameters
-    ----------
-    estimator : CallbackSupportMixin
-        In a method decorated by `with_callbacks`.
-
-    net : NeuralNet
-        Initialized. It forgets the bridge afterwards, and so pickles without it.
-
-    X, y : array-like
-        What the user gave to fit: callbacks score on it.
-
-    fitted_attributes : dict
-        What makes a copy of the estimator a fitted one.
+    The bridge is removed at the end, so the net is pickled without it. Callbacks may score on X
+    and y, with a copy of the estimator that has the fitted attributes.
     """
     if not HAS_SKLEARN_CALLBACKS:
         yield
         return
     fit_task = estimator._init_callback_context(max_subtasks=net.max_epochs)
     fit_task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-    at_end = {
+    end_kwargs = {
         "estimator": estimator,
         "X": X,
         "y": y,
         "reconstruction_attributes": fitted_attributes,
     }
-    reporter = EpochReporter(fit_task, at_end)
-    with _attached(net, first=reporter, last=StopOnRequest(reporter)):
+    bridge = SklearnCallbackBridge(fit_task, end_kwargs)
+    with net.temporary_callbacks(first=bridge, last=StopOnRequest(bridge)):
         yield
-    fit_task.call_on_fit_task_end(**at_end)
+    fit_task.call_on_fit_task_end(**end_kwargs)
 
 
-class EpochReporter(Callback):
-    """A skorch callback that opens and closes a scikit-learn task for each epoch.
+class SklearnCallbackBridge(Callback):
+    """Open and close a scikit-learn task in each epoch of the task of the whole fit."""
 
-    Parameters
-    ----------
-    fit_task : sklearn.callback.CallbackContext
-
-    at_end : dict
-        Arguments of the tasks' ``call_on_fit_task_end``.
-    """
-
-    def __init__(self, fit_task: Any, at_end: dict[str, Any]):
+    def __init__(self, fit_task: Any, end_kwargs: dict[str, Any]):
         self.fit_task = fit_task
-        self.at_end = at_end
+        self.end_kwargs = end_kwargs
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open a task."""
         self.epoch_task_ = self.fit_task.subcontext(task_name="epoch")
-        self.epoch_task_.call_on_fit_task_begin(
-            estimator=self.at_end["estimator"], X=self.at_end["X"], y=self.at_end["y"]
-        )
+        begin_kwargs = {name: self.end_kwargs[name] for name in ("estimator", "X", "y")}
+        self.epoch_task_.call_on_fit_task_begin(**begin_kwargs)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Close it."""
-        self.stop_requested_ = self.epoch_task_.call_on_fit_task_end(**self.at_end)
+        """Close the task."""
+        self.stop_requested_ = self.epoch_task_.call_on_fit_task_end(**self.end_kwargs)
 
 
 class StopOnRequest(Callback):
-    """Stop the training the way skorch does, where a scikit-learn callback asks for it.
+    """Stop training, as skorch does, if a scikit-learn callback has requested it."""
 
-    Parameters
-    ----------
-    reporter : EpochReporter
-    """
-
-    def __init__(self, reporter: EpochReporter):
-        self.reporter = reporter
+    def __init__(self, bridge: SklearnCallbackBridge):
+        self.bridge = bridge
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Stop."""
-        if self.reporter.stop_requested_:
+        """Interrupt training."""
+        if self.bridge.stop_requested_:
             raise KeyboardInterrupt
-
-
-@contextmanager
-def _attached(net: NeuralNet, *, first: Callback, last: Callback) -> Iterator[None]:
-    """Run callbacks ahead of and behind the net's own, which do not see each other.
-
-    A callback that stops the training keeps those behind it from running: what only looks
-    comes first, and what stops comes last.
-    """
-    own = net.callbacks_
-    net.callbacks_ = [(type(first).__name__, first), *own, (type(last).__name__, last)]
-    try:
-        yield
-    finally:
-        net.callbacks_ = own

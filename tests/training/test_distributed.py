@@ -16,25 +16,30 @@ from torch.nn.parallel import DistributedDataParallel
 from sktriplet import TripletEmbedder
 from sktriplet.networks import MLP
 from sktriplet.training import BalancedBatchSampler, TripletNet
-from sktriplet.training._distributed import check_agreement, place_of, share_buffers, unwrapped
+from sktriplet.training._distributed import (
+    broadcast_buffers,
+    check_same_on_all_ranks,
+    rank_and_world_size,
+    unwrap_ddp,
+)
 
 
 @pytest.fixture
-def group():
-    """A group of one process: all that can be had without starting others."""
+def process_group():
+    """A process group of this process alone."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 
 
 @pytest.fixture
-def module(group):
+def module(process_group):
     return DistributedDataParallel(MLP((5,), 2, (4,)))
 
 
 @pytest.fixture
-def two(monkeypatch):
-    """As if this process were the second of two, and the first had said something else."""
+def two_processes(monkeypatch):
+    """Simulate that this process is the second of two, and that the first has y=1."""
 
     def gather(given, values, group):
         given[:] = [{**values, "y": crc32(pickle.dumps(1))}, values]
@@ -44,47 +49,47 @@ def two(monkeypatch):
     monkeypatch.setattr(dist, "all_gather_object", gather)
 
 
-class TestPlace:
-    def test_second_of_two(self, module, two):
-        assert place_of(module) == (1, 2)
+class TestRankAndWorldSize:
+    def test_two_processes(self, module, two_processes):
+        assert rank_and_world_size(module) == (1, 2)
 
-    def test_a_module_of_ones_own(self, group, two):
-        """Other processes are there, but not for this module."""
-        assert place_of(MLP((5,), 2)) == (0, 1)
-
-
-def test_unwrapped(module):
-    assert isinstance(unwrapped(module), MLP)
-    assert unwrapped(unwrapped(module)) is unwrapped(module)
+    def test_unwrapped_module(self, process_group, two_processes):
+        """Other processes do not train this module."""
+        assert rank_and_world_size(MLP((5,), 2)) == (0, 1)
 
 
-class TestAgreement:
-    def test_with_oneself(self, module):
-        check_agreement(module, random_state=3, y=2)
-
-    def test_of_two(self, module, two):
-        check_agreement(module, random_state=3, y=1)
-        with pytest.raises(ValueError, match=r"The 2 processes .* same y\. Got 2 different"):
-            check_agreement(module, random_state=3, y=2)
-
-    def test_of_none(self, two):
-        check_agreement(MLP((5,), 2), random_state=3, y=2)
+def test_unwrap_ddp(module):
+    assert isinstance(unwrap_ddp(module), MLP)
+    assert unwrap_ddp(unwrap_ddp(module)) is unwrap_ddp(module)
 
 
-def test_buffers_are_those_of_the_first(module, monkeypatch):
+class TestCheckSameOnAllRanks:
+    def test_one_process(self, module):
+        check_same_on_all_ranks(module, random_state=3, y=2)
+
+    def test_two_processes(self, module, two_processes):
+        check_same_on_all_ranks(module, random_state=3, y=1)
+        with pytest.raises(ValueError, match=r"2 processes .*same y\b.*2 different"):
+            check_same_on_all_ranks(module, random_state=3, y=2)
+
+    def test_unwrapped_module(self, two_processes):
+        check_same_on_all_ranks(MLP((5,), 2), random_state=3, y=2)
+
+
+def test_broadcast_buffers(module, monkeypatch):
     sent = []
     monkeypatch.setattr(
         dist, "broadcast", lambda tensor, first, group: sent.append((tensor, first))
     )
-    share_buffers(unwrapped(module))
+    broadcast_buffers(unwrap_ddp(module))
     assert not sent
-    share_buffers(module)
+    broadcast_buffers(module)
     assert [first for _, first in sent] == [0, 0, 0]
     assert {id(tensor) for tensor, _ in sent} == set(map(id, module.buffers()))
 
 
 class WrappedInTraining(TripletNet):
-    """Wraps its module when skorch's mixin for accelerate does, and takes it out when that does."""
+    """Wraps and unwraps its module when skorch's mixin for accelerate does."""
 
     def initialize(self):
         super().initialize()
@@ -107,20 +112,23 @@ def assert_same(states, expected):
 
 
 class TestWrapped:
-    def test_changes_nothing(self, quick, digits, group):
-        plain, wrapped = quick().fit(*digits), quick(net=WrappedInTraining()).fit(*digits)
+    def test_result_is_unchanged(self, make_embedder, digits, process_group):
+        plain, wrapped = (
+            make_embedder().fit(*digits),
+            make_embedder(net=WrappedInTraining()).fit(*digits),
+        )
         assert_same(state(wrapped), state(plain))
         for ours, theirs in zip(wrapped.history_, plain.history_, strict=True):
             assert ours | {"dur": 0} == theirs | {"dur": 0}
 
-    def test_the_best_epoch_is_restored(self, quick, digits, group):
+    def test_early_stopping_restores_best_epoch(self, make_embedder, digits, process_group):
         settings = {"early_stopping": True, "n_iter_no_change": 1, "lr": 0.3, "max_epochs": 9}
-        plain = quick(**settings).fit(*digits)
+        plain = make_embedder(**settings).fit(*digits)
         assert plain.validation_scores_[-1] < plain.best_validation_score_
-        wrapped = quick(net=WrappedInTraining(), **settings).fit(*digits)
+        wrapped = make_embedder(net=WrappedInTraining(), **settings).fit(*digits)
         assert_same(state(wrapped), state(plain))
 
-    def test_a_criterion_that_is_wrapped_too(self, group, blobs):
+    def test_wrapped_criterion(self, process_group, blobs):
         class Wrapped(WrappedInTraining):
             def initialize(self):
                 super().initialize()
@@ -141,19 +149,19 @@ class Learned(torch.nn.Module):
         return (self.scale * embeddings).square().mean()
 
 
-def test_accelerate_with_one_process_changes_nothing(quick, digits):
+def test_accelerate_with_one_process(make_embedder, digits):
     accelerate = pytest.importorskip("accelerate")
     from train_together import AcceleratedTripletNet
 
     accelerator = accelerate.Accelerator(cpu=True, device_placement=False)
     net = AcceleratedTripletNet(accelerator=accelerator, callbacks__print_log__sink=print)
-    accelerated = quick(net=net).fit(*digits)
-    assert_same(state(accelerated), state(quick().fit(*digits)))
+    accelerated = make_embedder(net=net).fit(*digits)
+    assert_same(state(accelerated), state(make_embedder().fit(*digits)))
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def reports(request, tmp_path_factory):
-    """What two processes have to say that train together."""
+    """Reports of two processes that train together."""
     pytest.importorskip("accelerate")
     if request.param == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
@@ -180,48 +188,48 @@ def reports(request, tmp_path_factory):
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    def test_each_has_its_share_of_the_batches(self, reports):
-        from train_together import SETTINGS, rows
+    def test_processes_share_batches(self, reports):
+        from train_together import SETTINGS, load_samples
 
-        X, y = rows()
+        X, y = load_samples()
         sampler = BalancedBatchSampler(y, min_batches=20, random_state=reports[0]["seed"])
         n_epochs = SETTINGS["max_epochs"]
-        expected = [rows for _ in range(n_epochs) for rows in sampler]
+        expected = [indices for _ in range(n_epochs) for indices in sampler]
         for rank, report in enumerate(reports[:2]):
             assert len(report["batches"]) == 10 * n_epochs
-            for batch, rows_of_batch in zip(report["batches"], expected[rank::2], strict=True):
-                assert_array_equal(batch, X[rows_of_batch])
+            for batch, indices in zip(report["batches"], expected[rank::2], strict=True):
+                assert_array_equal(batch, X[indices])
 
-    def test_what_is_random_differs(self, reports):
+    def test_random_numbers_differ(self, reports):
         assert not set(reports[0]["draws"]) & set(reports[1]["draws"])
 
     @pytest.mark.parametrize("trained", ["state", "stopped", "continued"])
-    def test_all_have_the_same_network_in_the_end(self, reports, trained):
+    def test_networks_are_equal(self, reports, trained):
         first, second = (report[trained] for report in reports[:2])
-        assert "body.plain.1.running_mean" in first
+        assert "backbone.plain.1.running_mean" in first
         assert_same(first, second)
 
-    def test_the_learning_rate_falls_to_the_end(self, reports):
+    def test_learning_rate_schedule(self, reports):
         progress = np.arange(4) / 4
         for report in reports[:2]:
             rates = [epoch["lr"] for epoch in report["history"]]
             np.testing.assert_allclose(rates, 2e-3 * (1 + np.cos(np.pi * progress)) / 2)
 
-    def test_both_stop_after_the_same_epoch(self, reports):
+    def test_early_stopping_agrees(self, reports):
         first, second = (report["scores"] for report in reports[:2])
         assert first == second
-        assert first[-1] < max(first), "else there was nothing to restore"
+        assert first[-1] < max(first), "the best epoch was restored"
 
     @pytest.mark.parametrize("parameter", ["random_state", "y"])
-    def test_disagreement_is_an_error_in_both(self, reports, parameter):
+    def test_disagreement_raises_in_both(self, reports, parameter):
         for report in reports[:2]:
-            assert f"must all be given the same {parameter}." in report[f"another {parameter}"]
+            assert f"same {parameter}" in report[f"another {parameter}"]
 
-    def test_retrieval_is_no_worse_than_of_one(self, reports):
-        """In as many steps, each of which sees twice as many rows."""
-        from train_together import SETTINGS, rows
+    def test_score_is_at_least_that_of_one_process(self, reports):
+        """With as many steps, each on twice as many samples."""
+        from train_together import SETTINGS, load_samples
 
         X, y = load_digits(return_X_y=True)
-        alone = TripletEmbedder(**SETTINGS).fit(*rows())
+        alone = TripletEmbedder(**SETTINGS).fit(*load_samples())
         together = pickle.loads(reports[2])
         assert together.score(X[500:1000], y[500:1000]) >= alone.score(X[500:1000], y[500:1000])
