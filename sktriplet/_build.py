@@ -1,7 +1,8 @@
-"""From an embedder's parameters to the network, and to the net that trains it."""
+"""From the parameters of an embedder to a network and the net that trains it."""
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,27 +14,29 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from torch import nn
 
+from sktriplet._input_validation import ImageLayout, InputLayout, TableLayout
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.losses import TripletLoss
 from sktriplet.networks import MLP, ConvNet, MLPEnsemble
 from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwork, Standardizer
 from sktriplet.training import TripletNet
 from sktriplet.training._data import as_tensor
 
-# Fewer components than this would tie a member's hands.
-MEMBER_WIDTH = 8
+# An ensemble has no more members than give each this number of components.
+MIN_COMPONENTS_PER_MEMBER = 8
+# A feature with more distinct values than this, in a subsample, is continuous.
+MAX_DISCRETE_VALUES, SUBSAMPLE_SIZE = 10, 10_000
+# Wider tables, mostly of words, do not benefit from periodic features, of which there are
+# eight per feature.
+MAX_PERIODIC_FEATURES = 2_000
 
+# A feature is centered before its conversion to single precision if its mean exceeds this many
+# standard deviations.
+MAX_RELATIVE_OFFSET = 1_000
 
-# A column with more values than this, in some rows, counts as continuous.
-FEW_VALUES, SOME_ROWS = 10, 10_000
-
-
-# Tables with more columns than this, mostly words, gain nothing from waves, eight for each column.
-MOST_COLUMNS = 2_000
-
-
-# Parameters of the net, to the embedder's parameter that sets each.
-OWNED = {
+# Parameters of the net that the embedder sets, with the embedder's parameter for each.
+RESERVED_PARAMS = {
     "module": "module",
     "lr": "lr",
     "max_epochs": "max_epochs",
@@ -43,247 +46,311 @@ OWNED = {
     "verbose": "verbose",
     "device": "device",
     "warm_start": "warm_start",
+    "optimizer__lr": "lr",
+    "optimizer__weight_decay": "weight_decay",
     "criterion__margin": "margin",
     "criterion__loss": "loss",
     "criterion__mining": "mining",
     "criterion__metric": "metric",
     "criterion__nca_weight": "nca_weight",
-    "optimizer__lr": "lr",
-    "optimizer__weight_decay": "weight_decay",
 }
+# Those that are not copied: the network, the seed and the device are resolved first, and
+# "lr" also reaches the optimizer.
+RESOLVED_PARAMS = ("module", "random_state", "device", "warm_start", "optimizer__lr")
+# Parameters of the embedder that only its default networks have.
+NETWORK_PARAMS = ("hidden_layer_sizes", "n_members")
 
 
-def validate_template(net: TripletNet, owner: str) -> None:
-    """Check that a template leaves alone what the estimator around it sets.
-
-    Parameters
-    ----------
-    net : TripletNet
-
-    owner : str
-        Name of the estimator's class.
+def validate_template(embedder: Any) -> None:
+    """Check the ``net`` of an embedder, and that its components accept the embedder's parameters.
 
     Raises
     ------
     InvalidParameterError
-        Naming both parameters.
+        If the net sets a parameter that the embedder sets, or if the criterion or the
+        optimizer has no parameter for one of the embedder's that was changed from its default.
+        The message names both.
     """
-    # None sets nothing: skorch's nets for accelerate have no device of their own.
-    given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
-    defaults = TripletNet().get_params(deep=False)
-    for theirs, ours in OWNED.items():
-        if theirs in given and (theirs not in defaults or given[theirs] != defaults[theirs]):
-            raise InvalidParameterError(
-                f"The 'net' parameter sets {theirs}={given[theirs]!r}, which {owner} sets "
-                f"itself: leave it out of the net and pass {ours}=... to {owner}."
-            )
+    owner, net = type(embedder).__name__, embedder.net or TripletNet()
     if isinstance(net.criterion, nn.Module):
         raise InvalidParameterError(
-            f"The 'net' parameter holds a criterion that is already made, "
-            f"{net.criterion!r}: pass its class, so that {owner} can set its parameters."
+            f"The 'net' parameter holds an instance of a criterion, {net.criterion!r}. Pass its "
+            f"class instead, because {owner} sets its parameters."
         )
+    # None is no setting: skorch's nets for accelerate have no device of their own.
+    given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
+    net_defaults = TripletNet().get_params(deep=False)
+    changed = _changed_params(embedder)
+    for theirs, ours in RESERVED_PARAMS.items():
+        component = theirs.partition("__")[0] if "__" in theirs else None
+        is_set = theirs in given and (
+            theirs not in net_defaults or given[theirs] != net_defaults[theirs]
+        )
+        if is_set and (component != "criterion" or _is_triplet_loss(net) or ours in changed):
+            raise InvalidParameterError(
+                f"The 'net' parameter sets {theirs}={given[theirs]!r}, but {owner} sets it from "
+                f"its own parameter {ours!r}: remove it from the net, and pass {ours}=... to "
+                f"{owner}."
+            )
+        if component and ours in changed and not _accepts(getattr(net, component), theirs):
+            raise InvalidParameterError(
+                f"The {ours!r} parameter of {owner} has no effect: the {component} "
+                f"{getattr(net, component).__name__} has no such parameter. Got "
+                f"{ours}={changed[ours]!r}; leave it at its default."
+            )
 
 
-def merged_moments(
-    known: StandardScaler | None, rows: NDArray | csr_array, input_shape: tuple[int, ...]
-) -> StandardScaler:
-    """Return means and deviations of features, or of images' channels, with more rows let in.
+def _changed_params(embedder: Any) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults."""
+    params = embedder.get_params(deep=False)
+    return {
+        name: params[name]
+        for name, parameter in inspect.signature(type(embedder)).parameters.items()
+        if name in params and not _is_equal(params[name], parameter.default)
+    }
 
-    In parts, since scikit-learn makes copies of what it is given.
 
-    Parameters
-    ----------
-    known : StandardScaler or None
-        The moments of earlier rows. It is left as it is.
+def _is_equal(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple | np.ndarray) and tuple(value) == default
+    return bool(value is default or (np.ndim(value) == 0 and value == default))
 
-    rows : ndarray of shape (n_rows, ...), or CSR matrix
 
-    input_shape : tuple of int
-        ``(n_features,)`` or ``(C, H, W)``.
+def _accepts(component: Callable, net_param: str) -> bool:
+    """Return whether a component has a parameter, itself or in a base class by ``**kwargs``."""
+    name = net_param.partition("__")[2]
+    constructors = [component]
+    if inspect.isclass(component):
+        constructors = [cls for cls in component.__mro__ if "__init__" in vars(cls)]
+    for constructor in constructors:
+        parameters = inspect.signature(constructor).parameters
+        if name in parameters:
+            return True
+        if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
+            return False
+    # A function with **kwargs may pass them anywhere; at the top of a class hierarchy they end.
+    return not inspect.isclass(component)
+
+
+def _is_triplet_loss(net: TripletNet) -> bool:
+    return inspect.isclass(net.criterion) and issubclass(net.criterion, TripletLoss)
+
+
+def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
+    """Build the net that trains a network; `settings` of the net take precedence.
+
+    The criterion and the optimizer get those of the embedder's parameters that they accept. A
+    parameter at its default does not replace the default of a criterion other than a
+    `TripletLoss`.
     """
-    # The network centres and scales. This one only has to know the moments, and it takes sparse
-    # rows only if it need not centre them.
-    moments = copy.deepcopy(known) or StandardScaler(with_mean=False)
-    n_rows = rows.shape[0]
-    for part in gen_batches(n_rows, max(1, 2**21 * n_rows // max(rows.size, 1))):
-        some = rows[part]
-        if len(input_shape) > 1:
-            images = ChannelsFirst(input_shape)(as_tensor(some))
-            some = images.movedim(1, -1).reshape(-1, input_shape[0]).numpy()
-        elif issparse(some):
-            # scikit-learn sums sparse rows in their own precision, dense ones in double, and older
-            # ones know short indices only.
-            indices, starts = some.indices.astype(np.int32), some.indptr.astype(np.int32)
-            some = csr_array((some.data.astype(np.float64), indices, starts), shape=some.shape)
-        moments.partial_fit(some)
-    return moments
+    template = TripletNet() if embedder.net is None else clone(embedder.net)
+    changed = _changed_params(embedder)
+    params: dict[str, Any] = {"module": network}
+    for theirs, ours in RESERVED_PARAMS.items():
+        component, _, name = theirs.partition("__")
+        if theirs in RESOLVED_PARAMS or (
+            name and not _accepts(getattr(template, component), theirs)
+        ):
+            continue
+        if component == "criterion" and not (_is_triplet_loss(template) or ours in changed):
+            continue
+        params[theirs] = getattr(embedder, ours)
+    params["verbose"] = int(embedder.verbose)
+    # skorch accepts a module instance in its constructor only.
+    return type(template)(**(template.get_params(deep=False) | params | settings))
+
+
+def partial_fit_scaler(
+    scaler: StandardScaler | None, X: NDArray | csr_array, layout: InputLayout
+) -> StandardScaler:
+    """Return the mean and scale of features, or of image channels, updated with more samples.
+
+    The samples are passed to scikit-learn in chunks, because it copies them.
+    """
+    # The network does the scaling. This scaler only computes statistics, and accepts sparse
+    # samples only if it does not center them.
+    scaler = copy.deepcopy(scaler) or StandardScaler(with_mean=False)
+    n_samples = X.shape[0]
+    for part in gen_batches(n_samples, max(1, 2**21 * n_samples // max(X.size, 1))):
+        chunk = X[part]
+        if isinstance(layout, ImageLayout):
+            images = ChannelsFirst(layout.shape)(as_tensor(chunk))
+            chunk = images.movedim(1, -1).reshape(-1, layout.shape[0]).numpy()
+        elif issparse(chunk):
+            # scikit-learn sums dense samples in double precision, but sparse ones in their own,
+            # and its older versions require 32-bit indices.
+            indices, starts = chunk.indices.astype(np.int32), chunk.indptr.astype(np.int32)
+            chunk = csr_array((chunk.data.astype(np.float64), indices, starts), shape=chunk.shape)
+        scaler.partial_fit(chunk)
+    return scaler
+
+
+def large_offsets(
+    scaler: StandardScaler | None, X: NDArray | csr_array, layout: InputLayout
+) -> NDArray | None:
+    """Return the means of features that single precision would round too coarsely, else zeros.
+
+    None if there are no such features, and for sparse tables, whose zeros are exact.
+    """
+    if scaler is None or issparse(X) or not layout.is_table:
+        return None
+    is_large = np.abs(scaler.mean_) > MAX_RELATIVE_OFFSET * scaler.scale_
+    is_large &= scaler.scale_ == np.sqrt(scaler.var_)  # else constant, and exactly zero anyway
+    return np.where(is_large, scaler.mean_, 0.0) if is_large.any() else None
 
 
 def build_network(
     embedder: Any,
-    rows: NDArray | csr_array,
-    input_shape: tuple[int, ...],
-    moments: StandardScaler | None,
+    X: NDArray | csr_array,
+    layout: InputLayout,
+    scaler: StandardScaler | None,
     *,
     seed: int,
+    offset: NDArray | None = None,
     start: nn.Module | None = None,
 ) -> EmbeddingNetwork:
-    """Make the network that an embedder trains.
+    """Build the network that an embedder trains.
 
-    Parameters
-    ----------
-    embedder : TripletEmbedder
-
-    rows : ndarray or CSR matrix
-        To train on.
-
-    input_shape : tuple of int
-        ``(n_features,)`` or ``(C, H, W)``.
-
-    moments : StandardScaler or None
-        Of features or channels. None: inputs are not standardized.
-
-    seed : int
-        Of initial weights.
-
-    start : nn.Module, default=None
-        A network whose weights are where training starts.
+    Without a `scaler` inputs are not standardized. An `offset` has already been subtracted from
+    the features. Training starts from the weights of the
+    backbone `start`, if there is one.
 
     Raises
     ------
     InvalidParameterError
-        If a parameter does not go with such inputs.
+        If a parameter has no effect on this network, or is not valid for this layout.
     ValueError
-        If the weights to start from are those of another network.
+        If the weights to start from do not fit.
     """
-    is_image = len(input_shape) > 1
-    module = embedder.module
-    if isinstance(module, nn.Module):
-        body = copy.deepcopy(module)
-    elif module == "auto":
-        generator = torch.Generator().manual_seed(seed)
-        width = embedder.n_components
-        if is_image:
-            body = ConvNet(input_shape, width, generator=generator)
-        else:
-            body = _for_tables(embedder, rows, generator)
-    else:
-        body = _called(module, input_shape, embedder.n_components)
+    backbone = _build_backbone(embedder, X, layout, seed)
+    _check_network_params(embedder, backbone)
     if start is not None:
-        try:
-            body.load_state_dict(start.state_dict())
-        except RuntimeError as error:
-            raise ValueError(
-                f"{type(embedder).__name__} cannot go on training a network of another shape: "
-                f"n_components, hidden_layer_sizes, n_members and module must stay. {error}"
-            ) from error
-    augment = embedder.augment
-    if isinstance(augment, str):
-        if not is_image:
-            raise InvalidParameterError(
-                f"The 'augment' parameter can be a name for images only. Got {augment!r} and a "
-                f"table of {input_shape[0]} features."
-            )
-        augment = AUGMENTATIONS[augment]
-    standardizer = None
-    if moments is not None:
-        each = (-1, 1, 1) if is_image else (-1,)
-        standardizer = Standardizer(moments.mean_.reshape(each), moments.scale_.reshape(each))
+        _load_weights(backbone, start, owner=type(embedder).__name__)
     return EmbeddingNetwork(
-        body,
-        layout=ChannelsFirst(input_shape) if is_image else None,
-        augment=augment,
-        standardizer=standardizer,
+        backbone,
+        input_layout=ChannelsFirst(layout.shape, contiguous=not isinstance(embedder.module, str))
+        if isinstance(layout, ImageLayout)
+        else None,
+        augment=_build_augmentation(embedder.augment, layout),
+        scaler=_build_standardizer(scaler, layout, offset),
         normalize=embedder.normalize,
         precision=embedder.precision,
     )
 
 
-def _called(module: Any, input_shape: tuple[int, ...], n_components: int | None) -> nn.Module:
-    try:
-        body = module(input_shape, n_components)
-    except TypeError as error:
-        raise InvalidParameterError(
-            "The 'module' parameter must be callable with (input_shape, n_components). Calling it "
-            f"with {input_shape} and {n_components} gave: {error}"
-        ) from error
-    if not isinstance(body, nn.Module):
-        raise InvalidParameterError(
-            f"The 'module' parameter must return a torch.nn.Module. Got {body!r} instead."
-        )
-    return body
+def _build_backbone(
+    embedder: Any, X: NDArray | csr_array, layout: InputLayout, seed: int
+) -> nn.Module:
+    module = embedder.module
+    if isinstance(module, nn.Module):
+        return copy.deepcopy(module)
+    if isinstance(module, str):
+        generator = torch.Generator().manual_seed(seed)
+        return DEFAULT_NETWORKS[type(layout)](embedder, X, layout, generator)
+    return _call_module_factory(module, layout.shape, embedder.n_components)
 
 
-def _for_tables(embedder: Any, rows: NDArray | csr_array, generator: torch.Generator) -> nn.Module:
-    input_shape = rows.shape[1:]
-    width, hidden_layer_sizes = embedder.n_components, embedder.hidden_layer_sizes
-    n_members = min(embedder.n_members, width // MEMBER_WIDTH)
-    if n_members < 2 or not hidden_layer_sizes:  # linear maps side by side are one
-        return MLP(input_shape, width, hidden_layer_sizes, generator=generator)
-    sees_waves = input_shape[0] <= MOST_COLUMNS
-    some = rows[:: -(-rows.shape[0] // SOME_ROWS)]
+def _build_tabular_network(
+    embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
+) -> nn.Module:
+    n_components = embedder.n_components
+    hidden_layer_sizes = tuple(np.atleast_1d(embedder.hidden_layer_sizes).astype(int).tolist())
+    n_members = min(embedder.n_members, n_components // MIN_COMPONENTS_PER_MEMBER)
+    if n_members < 2 or not hidden_layer_sizes:  # An ensemble of linear maps is a linear map.
+        return MLP(layout.shape, n_components, hidden_layer_sizes, generator=generator)
+    use_periodic = layout.shape[0] <= MAX_PERIODIC_FEATURES
+    is_continuous = None
+    if use_periodic:
+        subsample = X[:: -(-X.shape[0] // SUBSAMPLE_SIZE)]
+        is_continuous = _count_distinct(subsample) > MAX_DISCRETE_VALUES
     return MLPEnsemble(
-        input_shape,
-        width,
+        layout.shape,
+        n_components,
         hidden_layer_sizes,
         n_members=n_members,
-        n_periodic=None if sees_waves else 0,
-        is_continuous=_n_values(some) > FEW_VALUES if sees_waves else None,
+        n_periodic=None if use_periodic else 0,
+        is_continuous=is_continuous,
         generator=generator,
     )
 
 
-def _n_values(rows: NDArray | csr_array) -> NDArray[np.intp]:
-    """Count the different values in each column."""
-    if not issparse(rows):
-        return np.array([len(np.unique(column)) for column in rows.T])
-    n_rows, n_columns = rows.shape
-    by_column = csc_array(rows)
+def _build_image_network(
+    embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
+) -> nn.Module:
+    return ConvNet(layout.shape, embedder.n_components, generator=generator)
+
+
+# The networks of module="auto".
+DEFAULT_NETWORKS = {TableLayout: _build_tabular_network, ImageLayout: _build_image_network}
+
+
+def _call_module_factory(
+    module: Callable, input_shape: tuple[int, ...], n_components: int | None
+) -> nn.Module:
+    try:
+        backbone = module(input_shape, n_components)
+    except TypeError as error:
+        raise InvalidParameterError(
+            "The 'module' parameter must be callable with (input_shape, n_components). Calling it "
+            f"with {input_shape} and {n_components} raised: {error}"
+        ) from error
+    if not isinstance(backbone, nn.Module):
+        raise InvalidParameterError(
+            f"The 'module' parameter must return a torch.nn.Module. Got {backbone!r} instead."
+        )
+    return backbone
+
+
+def _check_network_params(embedder: Any, backbone: nn.Module) -> None:
+    """Check that parameters of the default networks have an effect on this one."""
+    if isinstance(embedder.module, str) and isinstance(backbone, MLP | MLPEnsemble):
+        return
+    changed = _changed_params(embedder)
+    for name in NETWORK_PARAMS:
+        if name in changed:
+            raise InvalidParameterError(
+                f"The {name!r} parameter of {type(embedder).__name__} has no effect: the network "
+                f"{type(backbone).__name__} has no such parameter. Got {name}={changed[name]!r}; "
+                "leave it at its default."
+            )
+
+
+def _load_weights(backbone: nn.Module, start: nn.Module, owner: str) -> None:
+    try:
+        backbone.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{owner} cannot continue training a network of another shape: n_components, "
+            f"hidden_layer_sizes, n_members and module must not change. {error}"
+        ) from error
+
+
+def _build_augmentation(augment: Any, layout: InputLayout) -> Callable | None:
+    if not isinstance(augment, str):
+        return augment
+    if not isinstance(layout, ImageLayout):
+        raise InvalidParameterError(
+            f"The 'augment' parameter can be a name for images only. Got {augment!r} and {layout}."
+        )
+    return AUGMENTATIONS[augment]
+
+
+def _build_standardizer(
+    scaler: StandardScaler | None, layout: InputLayout, offset: NDArray | None
+) -> Standardizer | None:
+    if scaler is None:
+        return None
+    shape = (-1, 1, 1) if isinstance(layout, ImageLayout) else (-1,)
+    mean = scaler.mean_ if offset is None else scaler.mean_ - offset
+    return Standardizer(mean.reshape(shape), scaler.scale_.reshape(shape))
+
+
+def _count_distinct(X: NDArray | csr_array) -> NDArray[np.intp]:
+    """Count the distinct values of each feature."""
+    if not issparse(X):
+        return np.array([len(np.unique(feature)) for feature in X.T])
+    by_column = csc_array(X)
     by_column.eliminate_zeros()
-    n_stored = np.diff(by_column.indptr)
-    # A column's number and a value in it make one complex number, to count both at once.
-    pairs = np.unique(np.repeat(np.arange(n_columns), n_stored) + 1j * by_column.data)
-    has_zeros = n_stored < n_rows
-    return np.bincount(pairs.real.astype(np.intp), minlength=n_columns) + has_zeros
-
-
-def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
-    """Make the net that an embedder trains.
-
-    Parameters
-    ----------
-    embedder : TripletEmbedder
-        Its parameters are the net's, and its ``net``, if there is one, says the rest.
-
-    network : nn.Module
-
-    **settings
-        Parameters of the net that come before both.
-    """
-    template = TripletNet() if embedder.net is None else clone(embedder.net)
-    owned = {
-        "module": network,
-        "lr": embedder.lr,
-        "max_epochs": embedder.max_epochs,
-        "batch_size": embedder.batch_size,
-        "samples_per_class": embedder.samples_per_class,
-        "verbose": int(embedder.verbose),
-        **_accepted_by(
-            template.criterion,
-            "criterion",
-            margin=embedder.margin,
-            loss=embedder.loss,
-            mining=embedder.mining,
-            metric=embedder.metric,
-            nca_weight=embedder.nca_weight,
-        ),
-        **_accepted_by(template.optimizer, "optimizer", weight_decay=embedder.weight_decay),
-    }
-    # skorch takes a module that is already made in its constructor only.
-    return type(template)(**(template.get_params(deep=False) | owned | settings))
-
-
-def _accepted_by(component: Any, prefix: str, **settings: Any) -> dict[str, Any]:
-    """Those settings that a component of the net takes, under skorch's names for them."""
-    accepted = inspect.signature(component).parameters
-    return {f"{prefix}__{name}": value for name, value in settings.items() if name in accepted}
+    stored = np.split(by_column.data, by_column.indptr[1:-1])
+    has_zeros = np.diff(by_column.indptr) < X.shape[0]
+    return np.array([len(np.unique(values)) for values in stored]) + has_zeros

@@ -1,37 +1,48 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from sktriplet._build import build_net, build_network, merged_moments, validate_template
+from sktriplet._build import (
+    build_net,
+    build_network,
+    large_offsets,
+    partial_fit_scaler,
+    validate_template,
+)
 from sktriplet._input_validation import (
-    merged_classes,
-    remember,
-    validate_rows,
+    merge_classes,
+    set_fitted_attributes,
+    to_single_precision,
+    validate_samples,
     validate_training_data,
 )
-from sktriplet._parameters import validate_parameters
+from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
+from sktriplet.augmentation import AUGMENTATIONS
+from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError
+from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.networks._embedding_network import validate_module
+from sktriplet.networks._embedding_network import validate_network
 from sktriplet.training import TripletNet
 from sktriplet.training._data import ArrayDataset, as_tensor
-from sktriplet.training._device import validate_device
-from sktriplet.training._early_stopping import stopped_early
+from sktriplet.training._device import resolve_device
+from sktriplet.training._early_stopping import early_stopping
 from sktriplet.training._random_state import isolated_rng, one_thread
 from sktriplet.training._sklearn_callbacks import (
     CallbackSupportMixin,
-    epochs_reported,
+    sklearn_callbacks,
     with_callbacks,
 )
 
@@ -39,171 +50,179 @@ from sktriplet.training._sklearn_callbacks import (
 class TripletEmbedder(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ArrayStateEstimator
 ):
-    r"""Learn an embedding in which nearest neighbours share a class.
+    r"""Embed samples in a space where nearest neighbors share a class.
 
-    A network is trained with a triplet loss on balanced batches,
+    A neural network is trained with the triplet loss
 
     .. math::
-        \max(d(a, p) - d(a, n) + \mathrm{margin}, 0),
+        \max(d(a, p) - d(a, n) + \mathrm{margin}, 0)
 
-    over anchors a, positives p of the anchor's class and negatives n of another; which
-    triplets are used decides the result, and by default they are the semi-hard ones of
-    each batch [1]_. Put it ahead of a
-    :class:`~sklearn.neighbors.KNeighborsClassifier` in a pipeline, on raw inputs.
+    over anchors a, positives p of the same class, and negatives n of another class, on balanced
+    batches. The choice of triplets determines the result; the default are the semi-hard
+    triplets of each batch [1]_. Use it in a pipeline before a
+    :class:`~sklearn.neighbors.KNeighborsClassifier`. Features do not have to be scaled.
+
+    Read more in the :doc:`user guide </guide>`.
 
     Parameters
     ----------
     n_components : int or None, default=64
-        Width of the embedding. None, with a ``module`` of one's own only, takes the
-        module's output as it is.
+        Dimension of the embedding. None keeps the output of a custom `module`.
 
     margin : float, default=0.5
-        How much farther than the positive a negative must be, for mining and for loss.
+        Minimum gap between the anchor-negative and anchor-positive distances, used by both
+        mining and loss. It also scales the temperature of the NCA term.
 
-    loss : {"hinge", "soft_margin"} or callable, default="hinge"
-        What a triplet costs: a name in `sktriplet.losses`, or a callable with the
-        signature of the functions there. With ``"soft_margin"``, `margin` only bounds
-        semi-hard mining, and scales the soft-neighbour term.
+    loss : str or callable, default="hinge"
+        Loss applied to each triplet: the name of a function in :mod:`sktriplet.losses` ("hinge" or
+        "soft_margin"), or a callable with the same signature. With "soft_margin", `margin`
+        is used by semi-hard mining and the NCA term only.
 
-    mining : {"semi_hard", "hard", "random", "all"} or callable, default="semi_hard"
-        Which triplets of a batch to learn from: a name in `sktriplet.mining`, or a
-        callable with the signature of the functions there. ``"all"`` takes every one.
+    mining : str or callable, default="semi_hard"
+        Selects the triplets of a batch: the name of a function in :mod:`sktriplet.mining`
+        ("semi_hard", "hard" or "random"), "all" for every triplet, or a callable with the
+        same signature.
 
-    metric : {"sqeuclidean", "euclidean", "cosine"} or callable, default="sqeuclidean"
-        Distance between embeddings during training: a name in `sktriplet.distances`, or
-        a callable with the signature of the functions there. On the unit sphere all
-        three order neighbours alike. ``"cosine"`` needs ``normalize=True``, since the
-        neighbours are searched in Euclidean space afterwards.
+    metric : str or callable, default="sqeuclidean"
+        Distance between embeddings during training: the name of a function in
+        :mod:`sktriplet.distances` ("sqeuclidean", "euclidean" or "cosine"), or a callable with the
+        same signature. On the unit sphere all three rank neighbors identically. "cosine" requires
+        ``normalize=True``, because neighbors are searched in Euclidean space afterwards.
 
     nca_weight : float, default=2.0
-        Of a soft-neighbour term beside the triplet loss: that of neighbourhood components
-        analysis, over the batch [2]_ (`sktriplet.losses.nca_loss`). With 0 there is none.
+        Weight of an additional NCA loss term, that of neighborhood components analysis over the
+        batch [2]_. Zero disables it.
 
     normalize : bool, default=True
-        Whether to put embeddings on the unit sphere.
+        Whether to project embeddings onto the unit sphere. Embeddings with one component, of
+        which only the sign would remain, are not normalized.
 
     module : "auto", class, callable or torch.nn.Module, default="auto"
-        The network. ``"auto"`` is :class:`~sktriplet.networks.MLPEnsemble` for tables and
-        :class:`~sktriplet.networks.ConvNet` for images. A class or a callable is called
-        with ``(input_shape, n_components)``, input_shape being ``(n_features,)`` or
-        ``(channels, height, width)``. A module is copied, and its weights are where
-        training starts.
+        The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables and
+        :class:`~sktriplet.networks.ConvNet` for images. A class or callable is called with
+        ``(input_shape, n_components)``, where input_shape is ``(n_features,)`` or
+        ``(channels, height, width)``. A module is copied, and training starts from its weights.
 
-    hidden_layer_sizes : sequence of int, default=(256, 128)
-        Only used when ``module="auto"`` and X is a table. ``()`` is a linear map.
+    hidden_layer_sizes : int or sequence of int, default=(256, 128)
+        Sizes of the hidden layers; ``()`` is a linear map. Only used when ``module="auto"`` and X
+        is a table.
 
     n_members : int, default=4
-        Networks side by side, each of which learns a part of the embedding for itself; no
-        more than give each eight components. Only used when ``module="auto"``, X is a table
-        and there are hidden layers.
+        Number of networks in the ensemble, each of which learns a part of the embedding. There are
+        fewer if a part would have less than eight components. Only used when
+        ``module="auto"``, X is a table, and there are hidden layers.
 
     input_shape : tuple of three int, default=None
-        ``(channels, height, width)`` of images that come as flat rows, as in a pipeline,
-        or whose channels cannot be told from the shape of X.
+        ``(channels, height, width)`` of images that are passed as flat rows, as in a pipeline,
+        or whose channels cannot be inferred from the shape of X.
 
-    augment : {"flip", "crop_erase", "crop_flip_erase"} or callable, default=None
-        Changes batches in training: a name in `sktriplet.augmentation`, for images, or a
-        callable that maps a batch, ``(B, channels, height, width)`` for images, of the
-        dtype of X, to another one. What it draws from torch's generators is repeatable.
+    augment : str or callable, default=None
+        Augmentation of training batches: the name of a function in :mod:`sktriplet.augmentation`
+        ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
+        for images of shape ``(B, channels, height, width)``, to another one. Batches have the dtype
+        of X. Results are reproducible if it draws from torch's generators.
 
     standardize : bool, default=True
-        Whether the network centres and scales its inputs with the training rows' mean
-        and standard deviation, for each feature or for each channel.
+        Whether the network centers and scales its inputs with the mean and standard deviation of
+        the training samples, per feature or per channel.
 
     batch_size : int, default=128
-        Rows in a batch; fewer where the data are small.
+        Number of samples per batch. Small datasets have smaller batches.
 
     samples_per_class : int, default=8
-        Rows of one class in a batch. Where there are too few classes to fill a batch,
-        they give more.
+        Number of samples per class in a batch. It is increased if there are too few classes to
+        fill a batch.
 
     max_epochs : int, default=16
-        Passes over the data. An epoch is at least 10 batches, so that small data suffice.
+        Maximum number of passes over the data. An epoch has at least 10 batches, for the benefit of
+        small datasets.
 
     lr : float, default=2e-3
-        Learning rate of the first step. It falls along half a cosine to zero at the last
-        step of `max_epochs`.
+        Initial learning rate. It decreases along half a cosine to zero at the last step of
+        `max_epochs`.
 
     weight_decay : float, default=1e-2
-        Of the optimizer. Only used when it has one; AdamW, the default, does.
+        Weight decay of the optimizer, by default AdamW.
 
     early_stopping : bool, default=False
-        Whether to hold out some rows, look after each epoch how many of their nearest
-        training rows share their class, and end the training when that gets no better.
-        The weights of the best epoch are kept. The learning rate falls as it would
-        without.
+        Whether to hold out samples, and to stop training when their nearest training samples no
+        longer improve. The score is the fraction of the 5 nearest neighbors that share the class.
+        The weights of the best epoch are restored. The schedule of the learning rate does
+        not change.
 
     validation_fraction : float, default=0.1
-        Part of each class's rows to hold out. A class that would be left with fewer than
-        two rows gives none. Only used when ``early_stopping=True``.
+        Fraction of each class to hold out. Nothing is held out of a class that would keep
+        fewer than two samples. Only used when ``early_stopping=True``.
 
     n_iter_no_change : int, default=5
-        Epochs in a row without a gain after which training ends. Only used when
+        Number of epochs without an improvement after which training stops. Only used when
         ``early_stopping=True``.
 
     tol : float, default=1e-4
-        What counts as a gain. Only used when ``early_stopping=True``.
+        Minimum improvement of the score. Only used when ``early_stopping=True``.
 
     warm_start : bool, default=False
-        Whether fit goes on from where the last one ended, for `max_epochs` more epochs.
-        Changed parameters are in effect; those that shape the network must stay.
+        Whether fit continues from the previous solution, for `max_epochs` more epochs. Changed
+        parameters take effect; those that determine the shapes of the network must not change.
 
     precision : {"float32", "bfloat16"}, default="float32"
-        ``"bfloat16"`` runs the network in mixed precision: faster on GPUs and on
-        processors with matrix units for it (AMX, AVX512-bf16), slower on others.
-        Distances, losses and weights stay in float32.
+        Precision of the network. "bfloat16" is mixed precision, which is faster on GPUs and on
+        processors with matrix units for it (AMX, AVX512-bf16), and slower on others. Distances,
+        losses, and weights are float32 with both.
 
     random_state : int, RandomState instance or None, default=None
-        Decides the initial weights and the batches. Pass an int for the same bits again, also
-        in joblib's workers; with images or a `module` of your own, only where torch has as
-        many threads. Global random states are not changed.
+        Determines the initial weights and the batches. Pass an int for bit-for-bit reproducible
+        results, also in joblib's workers; with images or a custom `module`, only for the
+        same number of threads. Global random states are not changed.
 
     verbose : int, default=0
-        Whether to print a line an epoch.
+        If nonzero, print one line per epoch.
 
     device : str or torch.device, default="auto"
-        Where to train and to transform. ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Device for training and transform. "auto" uses CUDA, then MPS, then the CPU.
 
     net : TripletNet or None, default=None
-        An unfitted :class:`~sktriplet.training.TripletNet` to train in place of a plain one:
-        the door to all else that skorch has, such as ``optimizer`` and ``callbacks``. It
-        is cloned. What the parameters above set must not be set in it.
+        Unfitted :class:`~sktriplet.training.TripletNet` to train instead of the default one. Gives
+        access to all other skorch settings, such as ``criterion``, ``optimizer`` and
+        ``callbacks``. It is cloned. It must not set what the parameters above set.
 
     Attributes
     ----------
     net_ : TripletNet
-        The trained net.
+        Trained net.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels seen in fit, or in all calls of partial_fit.
+        Class labels seen in fit, or in all calls of partial_fit.
 
     history_ : list of dict
-        A row for each epoch, ready for :class:`pandas.DataFrame`: ``epoch``,
+        One dict per epoch, which can be passed to :class:`pandas.DataFrame`: ``epoch``,
         ``train_loss``, ``lr``, ``dur`` (seconds), the statistics of
-        :class:`~sktriplet.losses.TripletLoss`, ``validation_score``, ``training_score``.
+        :class:`~sktriplet.losses.TripletLoss`, ``validation_score``, and ``training_score``.
 
     n_iter_ : int
-        Epochs run.
+        Number of epochs.
 
     validation_scores_ : list of float or None
-        After each epoch, the part of held-out rows' 5 nearest training rows that share
-        their class. None without `early_stopping`.
+        Validation score after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
+        Largest validation score.
 
     n_features_in_ : int
-        Number of features seen in fit; of images, the product of `input_shape_`.
+        Number of features seen in fit; for images, the product of `input_shape_`.
 
     input_shape_ : tuple of int
-        ``(n_features,)``, or ``(channels, height, width)``.
+        ``(n_features,)`` or ``(channels, height, width)``.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen in fit, where X has names that are all strings.
+        Names of features seen in fit. Defined only if all feature names of X are strings.
 
     See Also
     --------
-    sklearn.neighbors.NeighborhoodComponentsAnalysis : A linear map, learned without a
-        network: for small tables that a linear map can sort out.
+    sklearn.neighbors.NeighborhoodComponentsAnalysis : Learns a linear map without a network, which
+        can suffice for small tables.
+    PairVerifier : Decides whether two samples are of the same class.
+    OpenSetClassifier : Classifies samples or rejects them as unknown.
 
     References
     ----------
@@ -234,6 +253,40 @@ class TripletEmbedder(
     _doc_link_template = (
         "https://sktriplet.readthedocs.io/en/stable/generated/sktriplet.{estimator_name}.html"
     )
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "margin": [Interval(Real, 0, None, closed="neither")],
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "mining": [StrOptions(set(MINING_STRATEGIES)), callable],
+        "metric": [StrOptions(set(DISTANCES)), callable],
+        "nca_weight": [Interval(Real, 0, None, closed="left")],
+        "normalize": ["boolean"],
+        "module": [StrOptions({"auto"}), nn.Module, callable],
+        "hidden_layer_sizes": [
+            SequenceOf(Interval(Integral, 1, None, closed="left")),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "input_shape": [SequenceOf(Interval(Integral, 1, None, closed="left"), length=3), None],
+        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "standardize": ["boolean"],
+        "batch_size": [Interval(Integral, 3, None, closed="left")],
+        "samples_per_class": [Interval(Integral, 2, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "precision": [StrOptions({"float32", "bfloat16"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "device": [str, torch.device],
+        "net": [TripletNet, None],
+    }
 
     def __init__(
         self,
@@ -298,197 +351,225 @@ class TripletEmbedder(
 
     @with_callbacks
     def fit(self, X: Any, y: Any) -> "TripletEmbedder":
-        """Learn the embedding.
+        """Fit the embedding.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
-            Images are of shape ``(n_samples, height, width)``, or with channels first or
-            last. Those of type uint8 stay so until their batch is made, and sparse rows stay
-            sparse.
+            Training samples. Images have shape ``(n_samples, height, width)``, or additionally
+            channels first or last. Images of type uint8 and sparse samples are converted
+            batch by batch.
 
         y : array-like of shape (n_samples,)
-            Class labels, of any kind that scikit-learn's classifiers take.
+            Class labels.
 
         Returns
         -------
-        TripletEmbedder
-            Itself.
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         InvalidParameterError
-            If a parameter has a value that it cannot have.
+            If a parameter has an invalid value or no effect.
         ValueError
-            If X or y cannot be learned from.
+            If X or y is invalid.
+        DivergenceError
+            If the loss or the embeddings become NaN or infinite.
         """
-        device = self._validate_settings()
-        goes_on = self.warm_start and hasattr(self, "net_")
-        rows, labels, seen = validate_training_data(self, X, y, reset=not goes_on)
-        moments = self._moments if goes_on else None
-        if self.standardize and moments is None:
-            moments = merged_moments(None, rows, seen["input_shape_"])
-        fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on)
-        net, dataset = fitted["net_"], ArrayDataset(rows, labels)
+        fitted, dataset = self._prepare(X, y, resume=self.warm_start and hasattr(self, "net_"))
+        net = fitted["net_"]
         with (
-            self._threads(seen["input_shape_"]),
-            self._held_out(net, dataset) as training_set,
-            epochs_reported(self, net, X, y, fitted),
+            self._threads(fitted["input_shape_"]),
+            self._hold_out(net, dataset) as training_set,
+            sklearn_callbacks(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
-        remember(self, fitted)
+        set_fitted_attributes(self, fitted)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
         """Train one epoch on a chunk of the data.
 
-        The learning rate is constant. New classes are welcome, and standardization goes
-        by all rows seen so far.
+        The learning rate is constant. New classes may appear; feature statistics are updated
+        with every chunk.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples of the chunk.
 
         y : array-like of shape (n_samples,)
-            At least two classes, one of them with two rows.
+            Class labels: at least two classes, one of them with two samples.
 
         Returns
         -------
-        TripletEmbedder
-            Itself.
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         InvalidParameterError
-            If a parameter has a value that it cannot have.
+            If a parameter has an invalid value or no effect.
         ValueError
-            If X or y cannot be learned from, or with ``early_stopping=True``.
+            If X or y is invalid, or if ``early_stopping=True``.
+        DivergenceError
+            If the loss or the embeddings become NaN or infinite.
         """
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True.")
-        device = self._validate_settings()
-        goes_on = hasattr(self, "net_")
-        rows, labels, seen = validate_training_data(self, X, y, reset=not goes_on)
-        if goes_on:
-            seen["classes_"] = merged_classes(self.classes_, seen["classes_"])
-        moments = None
-        if self.standardize:
-            known = self._moments if goes_on else None
-            moments = merged_moments(known, rows, seen["input_shape_"])
-        one_epoch = {"max_epochs": 1, "callbacks__lr_scheduler": None}
-        fitted = self._prepare(rows, seen, moments, device, goes_on=goes_on, **one_epoch)
-        with self._threads(seen["input_shape_"]):
-            fitted["net_"].partial_fit(ArrayDataset(rows, labels))
-        remember(self, fitted)
+        fitted, dataset = self._prepare(X, y, resume=hasattr(self, "net_"), is_chunk=True)
+        with self._threads(fitted["input_shape_"]):
+            fitted["net_"].partial_fit(dataset)
+        set_fitted_attributes(self, fitted)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embed rows.
+        """Embed samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples, in any layout that is consistent with fit.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
-            In single precision.
+        embeddings : ndarray of shape (n_samples, n_components)
+            Embeddings in single precision.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X is invalid or not consistent with the training data.
         """
         check_is_fitted(self)
-        return self.net_.embed(validate_rows(self, X))
+        return self._embed(X)
 
     def score(self, X: Any, y: Any) -> float:
-        """Mean average precision at R of the rows among themselves.
+        """Compute the mean average precision at R of the samples among themselves.
 
-        It depends on how many classes and rows there are: compare scores of like parts
-        only, such as the folds of one cross-validation.
+        The score depends on the number of classes and samples. Compare only scores of similar
+        datasets, such as the folds of a cross-validation.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples.
 
         y : array-like of shape (n_samples,)
+            Class labels, which may differ from those seen in fit.
 
         Returns
         -------
-        float
+        score : float
             See :func:`~sktriplet.metrics.mean_average_precision_at_r_score`.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X or y is invalid or not consistent with the training data.
         """
         check_is_fitted(self)
-        return mean_average_precision_at_r_score(self.net_.embed(validate_rows(self, X)), y)
-
-    def _validate_settings(self) -> torch.device:
-        """Check all that can be checked without data, and resolve the device."""
-        validate_parameters(self)
-        if self.n_components is None and isinstance(self.module, str):
-            raise InvalidParameterError(
-                "The 'n_components' parameter can be None only with a 'module' of your own. "
-                f"Got n_components=None and module={self.module!r}."
-            )
-        if self.metric == "cosine" and not self.normalize:
-            raise InvalidParameterError(
-                "The 'metric' parameter can be 'cosine' only with normalize=True: neighbours "
-                "are searched in Euclidean space. Got normalize=False."
-            )
-        if self.net is not None:
-            validate_template(self.net, type(self).__name__)
-        return validate_device(self.device)
+        return mean_average_precision_at_r_score(self._embed(X), y)
 
     @property
-    def history_(self) -> list[dict[str, Any]]:  # noqa: D102
+    def history_(self) -> list[dict[str, Any]]:
+        """One dict per epoch."""
         return self.net_.epochs
 
     @property
-    def n_iter_(self) -> int:  # noqa: D102
+    def n_iter_(self) -> int:
+        """Number of epochs."""
         return len(self.net_.history)
 
     @property
-    def validation_scores_(self) -> list[float] | None:  # noqa: D102
+    def validation_scores_(self) -> list[float] | None:
+        """Validation score after each epoch."""
         name = "validation_score"
         return [epoch[name] for epoch in self.net_.history if name in epoch] or None
 
     @property
-    def best_validation_score_(self) -> float | None:  # noqa: D102
+    def best_validation_score_(self) -> float | None:
+        """Largest validation score."""
         return max(self.validation_scores_ or [], default=None)
 
+    def _embed(self, X: Any) -> NDArray[np.float32]:
+        return self.net_.embed(to_single_precision(validate_samples(self, X), self._offset))
+
     def _prepare(
-        self,
-        rows: NDArray | csr_array,
-        seen: dict[str, Any],
-        moments: StandardScaler | None,
-        device: torch.device,
-        *,
-        goes_on: bool,
-        **settings: Any,
-    ) -> dict[str, Any]:
-        """Make what a fitted estimator has, with a net that is ready to be trained."""
+        self, X: Any, y: Any, *, resume: bool, is_chunk: bool = False
+    ) -> tuple[dict[str, Any], ArrayDataset]:
+        """Return the attributes of the fitted estimator, with a net to train, and its data."""
+        device = self._validate_settings()
+        data = validate_training_data(self, X, y, reset=not resume)
+        fitted = data.fitted_attributes
+        if resume and is_chunk:
+            fitted["classes_"] = merge_classes(self.classes_, data.classes)
+        scaler = None
+        if self.standardize:
+            scaler = self._scaler if resume else None
+            if is_chunk or scaler is None:
+                scaler = partial_fit_scaler(scaler, data.X, data.layout)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        start = self.net_.module_.body if goes_on else None
+        start = self.net_.module.backbone if resume else None
+        settings = {"random_state": seed, "device": str(device)}
+        if is_chunk:
+            settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
+        offset = large_offsets(scaler, data.X, data.layout)
+        X = to_single_precision(data.X, offset)
         with isolated_rng(seed, device):
-            shape = seen["input_shape_"]
-            network = build_network(self, rows, shape, moments, seed=seed, start=start)
-            first = as_tensor(rows[:2]).to(device)
-            width = validate_module(network.to(device), first, self.n_components)
-        settings |= {"random_state": seed, "device": str(device)}
-        net = build_net(self, network, **settings).initialize()
-        if goes_on:
-            net.go_on_from(self.net_)
-        learned = {"net_": net, "_moments": moments, "_n_features_out": width}
-        return seen | learned | {"_fit_parameters": self.get_params(deep=False)}
+            network = build_network(
+                self, X, data.layout, scaler, seed=seed, offset=offset, start=start
+            )
+            first = as_tensor(X[:2]).to(device)
+            n_components = validate_network(network.to(device), first, self.n_components)
+            net = build_net(self, network, **settings).initialize()
+        if resume:
+            net.resume_from(self.net_)
+        fitted |= {
+            "net_": net,
+            "_scaler": scaler,
+            "_offset": offset,
+            "_n_features_out": n_components,
+            "_fit_parameters": self.get_params(deep=False),
+        }
+        return fitted, ArrayDataset(X, data.labels)
+
+    def _validate_settings(self) -> torch.device:
+        """Check everything that does not depend on the data, and resolve the device."""
+        validate_parameters(self, **self.get_params(deep=False))
+        if self.n_components is None and isinstance(self.module, str):
+            raise InvalidParameterError(
+                "The 'n_components' parameter can be None only with a custom 'module'. "
+                f"Got n_components=None and module={self.module!r}."
+            )
+        if self.metric == "cosine" and (not self.normalize or self.n_components == 1):
+            raise InvalidParameterError(
+                "The 'metric' parameter can be 'cosine' only with normalize=True and more than one "
+                "component, because neighbors are searched in Euclidean space. Got "
+                f"normalize={self.normalize} and n_components={self.n_components}."
+            )
+        if self.net is not None:
+            validate_template(self)
+        return resolve_device(self.device)
 
     def _threads(self, input_shape: tuple[int, ...]) -> AbstractContextManager[None]:
-        # A net as small as the MLP gains nothing from threads: 0.71 s on 1 and on 2.
-        is_mlp = self.module == "auto" and len(input_shape) == 1
-        return one_thread() if is_mlp else nullcontext()
+        # The small default networks for tables do not benefit from more threads.
+        is_small = isinstance(self.module, str) and len(input_shape) == 1
+        return one_thread() if is_small else nullcontext()
 
-    def _held_out(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
+    def _hold_out(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
         if not self.early_stopping:
             return nullcontext(dataset)
-        return stopped_early(
+        return early_stopping(
             net,
             dataset,
-            fraction=self.validation_fraction,
-            patience=self.n_iter_no_change,
+            validation_fraction=self.validation_fraction,
+            n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
         )
 

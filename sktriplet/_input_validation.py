@@ -1,264 +1,483 @@
-"""What data may be: the checks of rows and labels, of images and of pairs."""
+"""Validation of X, y, and pairs, and the layouts in which samples may come."""
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from os import PathLike
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    gen_batches,
+)
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-# How many channels an image has where nobody says: grey, colour, colour and opacity.
-CHANNELS = (1, 3, 4)
+from sktriplet._labels import concatenate_labels
+
+# Numbers of channels that are recognized without input_shape: gray, RGB, RGBA.
+N_CHANNELS = (1, 3, 4)
 
 
-# What helps, by words of the errors that NumPy and scikit-learn raise.
-HINTS = {
-    "could not convert string": ". Encode text first, with OneHotEncoder in a ColumnTransformer.",
-    "inhomogeneous": " Images must be of one shape: load_image_folder makes them so.",
-}
+@dataclass(frozen=True)
+class InputLayout:
+    """How the samples in an array are arranged.
+
+    A new layout is a subclass, an entry in `layout_of` and `_layout_type`, and a default
+    network in ``_build.py``.
+    """
+
+    shape: tuple[int, ...]  # of a sample as the network receives it
+
+    dtype: ClassVar[Any] = np.float32
+    is_table: ClassVar[bool] = False
+
+    @property
+    def accepted_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of a sample in the arrays that users pass."""
+        return [self.shape]
+
+    def __str__(self) -> str:
+        return f"arrays of shape {_join_shapes(self.accepted_shapes)}"
 
 
-def validate_training_data(
-    estimator: Any, X: Any, y: Any, *, reset: bool = True
-) -> tuple[NDArray | csr_array, NDArray[np.int64], dict[str, Any]]:
-    """Check X and y, and number the classes. The estimator is left as it is.
+class TableLayout(InputLayout):
+    """Rows of features, ``(n_features,)``, which stay in their own precision at first."""
 
-    Parameters
-    ----------
-    estimator : estimator
-        Where it has a parameter ``input_shape``, that says how images are to be read.
+    dtype = "numeric"
+    is_table = True
 
-    X : {array-like, sparse matrix}
+    def __str__(self) -> str:
+        return f"a table of {self.shape[0]} features"
 
-    y : array-like
 
-    reset : bool, default=True
-        Whether X says what rows are like. If not, they must be as in an earlier fit.
+@dataclass(frozen=True)
+class ImageLayout(InputLayout):
+    """Images, ``(channels, height, width)``, that may have channels last or be flat."""
 
-    Returns
-    -------
-    X : ndarray of shape (n_rows, ...), or CSR matrix
-        float32, or uint8 where these are images of that type. A sparse matrix stores each
-        value once, and the columns of a row in order.
-    labels : ndarray of shape (n_rows,), int64
-        Positions in ``classes_``.
-    seen : dict
-        Attributes that the estimator has to have after training: ``classes_``,
-        ``n_features_in_``, ``input_shape_`` and, if there are any, ``feature_names_in_``.
+    accepts_flat: bool = True
+
+    dtype = (np.float32, np.uint8)
+
+    @classmethod
+    def infer(cls, array_shape: tuple[int, ...]) -> "ImageLayout":
+        """Infer the layout from the shape of an array.
+
+        Raises
+        ------
+        ValueError
+            If the array does not hold images, or the position of the channels is ambiguous.
+        """
+        sizes = tuple(array_shape[1:])
+        if len(sizes) == 2:
+            return cls((1, *sizes), accepts_flat=False)
+        if len(sizes) != 3:
+            raise ValueError(
+                "X must be a table of shape (n_samples, n_features), or images of shape "
+                "(n_samples, height, width), (n_samples, channels, height, width) or (n_samples, "
+                f"height, width, channels). Got X of shape {tuple(array_shape)}."
+            )
+        is_first, is_last = sizes[0] in N_CHANNELS, sizes[2] in N_CHANNELS
+        if is_first == is_last:
+            raise ValueError(
+                f"X of shape {tuple(array_shape)} may hold images with channels first or last. "
+                "Pass input_shape=(channels, height, width)."
+            )
+        shape = sizes if is_first else (sizes[2], sizes[0], sizes[1])
+        return cls(shape, accepts_flat=False)
+
+    @property
+    def accepted_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of an image in the arrays that users pass."""
+        channels, height, width = self.shape
+        shapes = [self.shape, (height, width, channels)]
+        if self.accepts_flat:
+            shapes.append((prod(self.shape),))
+        if channels == 1:
+            shapes.append((height, width))
+        return shapes
+
+    def __str__(self) -> str:
+        return f"images of shape {_join_shapes(self.accepted_shapes)}"
+
+
+def layout_of(estimator: Any) -> InputLayout:
+    """Return the layout that a fitted estimator expects."""
+    shape = tuple(estimator.input_shape_)
+    if len(shape) == 1:
+        return TableLayout(shape)
+    if not hasattr(estimator, "input_shape"):
+        return InputLayout(shape)
+    return ImageLayout(shape, accepts_flat=estimator.input_shape is not None)
+
+
+def _layout_type(estimator: Any, X: Any) -> type[InputLayout]:
+    """Return the layout of X, as far as it follows from its number of dimensions."""
+    if getattr(estimator, "input_shape", None) is None and _n_dims(X) <= 2:
+        return TableLayout
+    return ImageLayout if hasattr(estimator, "input_shape") else InputLayout
+
+
+@dataclass
+class TrainingData:
+    """Validated training data, and the attributes of an estimator fitted on it."""
+
+    X: NDArray | csr_array  # tables in their own dtype, images as float32 or uint8
+    labels: NDArray[np.int64]  # positions in classes
+    classes: NDArray
+    layout: InputLayout
+    fitted_attributes: dict[str, Any]
+
+
+def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> TrainingData:
+    """Validate X and y and encode the labels. The estimator is not changed.
+
+    If it has a parameter ``input_shape``, arrays of more than two dimensions are images. With
+    ``reset=False``, X must be consistent with an earlier fit.
 
     Raises
     ------
     TypeError
         If X is sparse and holds images.
     ValueError
-        If X is no finite table and no images, y does not hold class labels, or no
+        If X is neither a finite table nor images, if y does not hold class labels, or if no
         triplet exists.
     """
-    probe = object.__new__(type(estimator))  # a copy by pickle's rules would copy the net
+    owner = type(estimator).__name__
+    probe = object.__new__(type(estimator))  # copy.copy would copy the net as if to pickle it
     vars(probe).update(vars(estimator))
-    holds_images = _n_dims(X) > 2 or getattr(estimator, "input_shape", None) is not None
-    _require_no_dates(X)
-    _require_labels(y)
-    if not reset and holds_images is not (len(estimator.input_shape_) > 1):
+    layout_type = _layout_type(estimator, X)
+    if not reset and not isinstance(layout_of(estimator), layout_type):
         _raise_wrong_shape(estimator, np.shape(X))
-    with _named("X"):
-        X, y = validate_data(
-            probe,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float32, np.uint8] if holds_images else np.float32,
-            ensure_2d=not holds_images,
-            allow_nd=holds_images,
-            ensure_min_samples=2,
-            reset=reset,
-        )
-    if issparse(X) and not X.has_canonical_format:
-        X = X.copy()  # It may be the user's.
-        X.sum_duplicates()
-    input_shape = X.shape[1:]
-    if holds_images:
-        if hasattr(estimator, "input_shape"):
-            _refuse_sparse(X, estimator.input_shape)
-            input_shape = images_shape(X.shape, estimator.input_shape)
-        if not reset and input_shape != estimator.input_shape_:
-            _raise_wrong_shape(estimator, X.shape)
-    classes, labels = _numbered_classes(y, type(estimator).__name__)
-    seen = {
+    X = _validate_array(probe, X, layout_type, ensure_min_samples=2, reset=reset)
+    if issparse(X):
+        X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)  # X may be the user's.
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    y = _validate_labels(y, owner)
+    check_consistent_length(X, y)
+    if layout_type is ImageLayout:
+        layout: InputLayout = _image_layout(X, estimator.input_shape)
+    else:
+        layout = layout_type(X.shape[1:])
+    if not reset and layout.shape != estimator.input_shape_:
+        _raise_wrong_shape(estimator, X.shape)
+    classes, labels = _encode_labels(y, owner)
+    fitted_attributes = {
         "classes_": classes,
-        "input_shape_": input_shape,
-        "n_features_in_": prod(input_shape),
+        "input_shape_": layout.shape,
+        "n_features_in_": prod(layout.shape),
     }
     if hasattr(probe, "feature_names_in_"):
-        seen["feature_names_in_"] = probe.feature_names_in_
-    return X, labels, seen
+        fitted_attributes["feature_names_in_"] = probe.feature_names_in_
+    return TrainingData(X, labels, classes, layout, fitted_attributes)
 
 
-def remember(estimator: Any, seen: dict[str, Any]) -> None:
-    """Give an estimator the attributes that it has to have after training."""
+def to_single_precision(X: NDArray | csr_array, offset: NDArray | None = None) -> Any:
+    """Convert a table to float32, after subtracting an offset from its features if it is dense.
+
+    This is done in chunks, without a copy of the table in its own precision.
+    """
+    if X.dtype in (np.float32, np.uint8) and offset is None:
+        return X
+    if issparse(X):
+        return X.astype(np.float32)
+    converted = np.empty(X.shape, np.float32)
+    for part in gen_batches(len(X), max(1, 2**20 // max(prod(X.shape[1:]), 1))):
+        converted[part] = X[part] if offset is None else X[part] - offset
+    return converted
+
+
+def set_fitted_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Set the attributes of a fitted estimator, all at once."""
     vars(estimator).pop("feature_names_in_", None)
-    vars(estimator).update(seen)
+    vars(estimator).update(attributes)
 
 
-def validate_rows(estimator: Any, X: Any) -> NDArray | csr_array:
-    """Check rows for a fitted estimator. Sparse ones become a CSR matrix.
+def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
+    """Validate samples for a fitted estimator. Sparse ones become a CSR matrix.
 
     Raises
     ------
     TypeError
-        If X is sparse and fit has seen images.
+        If X is sparse and the estimator was fitted on images.
     ValueError
-        If X is not a finite table of the width seen in fit, or no images of the shape.
+        If X is not finite, or not consistent with the training data.
     """
-    _require_no_dates(X)
-    with _named("X"):
-        if len(estimator.input_shape_) == 1:
-            return validate_data(estimator, X, accept_sparse="csr", dtype=np.float32, reset=False)
-        X = validate_data(
-            estimator,
-            X,
-            accept_sparse="csr",
-            dtype=[np.float32, np.uint8],
-            ensure_2d=False,
-            allow_nd=True,
-            reset=False,
-        )
-    _refuse_sparse(X, estimator.input_shape_)
-    if X.shape[1:] not in _shapes_to_expect(estimator):
+    layout = layout_of(estimator)
+    X = _validate_array(estimator, X, type(layout), reset=False)
+    if layout.is_table:
+        return X
+    _check_dense(X, layout.shape)
+    if X.shape[1:] not in layout.accepted_shapes:
         _raise_wrong_shape(estimator, X.shape)
     return X
 
 
-def validate_names(estimator: Any, X: Any) -> None:
-    """Check that a data frame has the columns that a fitted estimator has seen, in their order.
+def validate_feature_names(estimator: Any, X: Any) -> None:
+    """Check that a DataFrame has the columns that a fitted estimator knows, in their order.
 
     Raises
     ------
     ValueError
-        If they are others. Where the estimator knows no names, they may be any.
+        If they differ. Any names are accepted if the estimator was fitted without names.
     """
     if hasattr(X, "columns") and hasattr(estimator, "feature_names_in_"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Let errors about an array name it, also those of NumPy, which does not know the name."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # an error says what is too large
-            yield
-    except (TypeError, ValueError) as error:
-        message = str(error)
-        if re.search(rf"\b({name}|y)\b|inconsistent numbers of samples|[Ff]eature names", message):
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        if message.startswith("Input contains"):  # scikit-learn says "Input X" where it is X
-            raise kind(f"y: {message}. A label must not be missing.") from error
-        hint = next((HINTS[words] for words in HINTS if words in message), "")
-        raise kind(
-            f"{name} must hold finite numbers, in rows of one length. {message}{hint}"
-        ) from error
-
-
-def _require_no_dates(X: Any) -> None:
-    dtype = np.asarray(X[:1]).dtype if hasattr(X, "columns") else getattr(X, "dtype", None)
-    if getattr(dtype, "kind", None) in ("m", "M"):
-        raise ValueError(
-            f"X must hold numbers. Got dates or times, {dtype}: make numbers of them first, such "
-            "as days or the hour of the day."
-        )
-
-
-def _require_labels(y: Any) -> None:
-    try:
-        kind = np.asarray(y).dtype.kind
-    except ValueError as error:
-        raise ValueError(f"y must hold one label for each row. {error}") from error
-    if kind == "c":
-        raise ValueError("y must hold class labels. Complex data not supported.")
-
-
-def _require_classes(y: NDArray) -> None:
-    """Check as scikit-learn does, but welcome a class for every other row: faces are like that."""
-    kind = type_of_target(y, input_name="y")
-    if kind not in ("binary", "multiclass"):
-        raise ValueError(f"y must hold class labels. Unknown label type: {kind}.")
-
-
-def images_shape(
-    shape: tuple[int, ...], input_shape: Sequence[int] | None = None
-) -> tuple[int, ...]:
-    """Return channels, height and width of the images in an array.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the array: ``(n, h, w)``, or with channels first or last.
-
-    input_shape : sequence of three int, default=None
-        ``(channels, height, width)``, if it is known. Images may then be flat rows too.
+def validate_enrollment(
+    estimator: Any, X: Any, y: Any, classes: NDArray
+) -> tuple[NDArray | csr_array, NDArray]:
+    """Validate samples and labels for a fitted estimator, for which classes may be new.
 
     Raises
     ------
     ValueError
-        If they are not, or cannot be told from the shape.
-
-    Examples
-    --------
-    >>> from sktriplet._input_validation import images_shape
-    >>> images_shape((60, 28, 28)), images_shape((60, 32, 32, 3))
-    ((1, 28, 28), (3, 32, 32))
+        If X is not consistent with the training data, or y has another type than the classes.
     """
-    sizes = tuple(shape[1:])
-    if input_shape is not None:
-        if sizes not in _layouts(input_shape):
-            raise ValueError(
-                f"X must hold images of shape {_one_of(_layouts(input_shape))}, since "
-                f"input_shape={input_shape}. Got X of shape {tuple(shape)}."
+    X, y = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
+    check_consistent_length(X, y)
+    merge_classes(classes, y)
+    return X, y
+
+
+def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
+    """Validate pairs of samples for a fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If they are not a finite array of shape (n_pairs, 2, ...) whose samples are consistent with
+        the training data.
+    """
+    expected = (2, *estimator.input_shape_)
+    with _explained_errors("pairs", pairs):
+        pairs = check_array(
+            pairs,
+            dtype=[np.float32, np.uint8] if len(expected) > 2 else "numeric",
+            ensure_2d=False,
+            allow_nd=True,
+            input_name="pairs",
+        )
+        _check_range(pairs, "pairs")
+    if pairs.shape[1:] != expected:
+        raise ValueError(
+            f"pairs must be an array of shape (n_pairs, {', '.join(map(str, expected))}). "
+            f"Got shape {pairs.shape}."
+        )
+    return pairs
+
+
+def check_pair_labels(y: Any, n_pairs: int) -> NDArray[np.bool_]:
+    """Check binary pair labels.
+
+    Raises
+    ------
+    ValueError
+        If there is not one truth value per pair.
+    """
+    same = column_or_1d(y)
+    if len(same) != n_pairs:
+        raise ValueError(f"y must hold a label for each of the {n_pairs} pairs. Got {len(same)}.")
+    if not np.isin(same, [0, 1]).all():
+        raise ValueError(
+            "y must hold True for pairs of the same class and False for others. "
+            f"Got {np.unique(same)[:5].tolist()}."
+        )
+    return same.astype(bool)
+
+
+def merge_classes(known: NDArray, new: NDArray) -> NDArray:
+    """Return the sorted union of two arrays of class labels.
+
+    Raises
+    ------
+    ValueError
+        If the labels have different types, such as numbers and strings.
+    """
+    try:
+        kinds = known.dtype.kind, new.dtype.kind
+        if "O" not in kinds and (kinds[0] in "US") != (kinds[1] in "US"):
+            raise TypeError
+        return np.unique(concatenate_labels(known, new))
+    except TypeError as error:
+        raise ValueError(
+            "The labels in y must have the same type as in earlier calls. Got "
+            f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
+        ) from error
+
+
+def _validate_array(
+    estimator: Any, X: Any, layout_type: type[InputLayout], **kwargs: Any
+) -> NDArray | csr_array:
+    _check_not_datetime(X)
+    dtype = layout_type.dtype
+    with _explained_errors("X", X):
+        X = validate_data(
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=list(dtype) if isinstance(dtype, tuple) else dtype,
+            ensure_2d=layout_type.is_table,
+            allow_nd=not layout_type.is_table,
+            **kwargs,
+        )
+        if X.dtype.kind == "O":  # scikit-learn does not convert pandas' categories.
+            X = X.astype(np.float64)
+    _check_range(X.data if issparse(X) else X, "X")
+    return X
+
+
+def _check_range(X: NDArray, name: str) -> None:
+    """Check that the values of an array of any precision are finite in single precision."""
+    if X.dtype.kind == "f" and X.size and max(X.max(), -X.min()) > np.finfo(np.float32).max:
+        raise ValueError(
+            f"Input {name} contains infinity or a value too large for dtype('float32')."
+        )
+
+
+@contextmanager
+def _explained_errors(name: str, X: Any) -> Iterator[None]:
+    """Explain conversion errors of NumPy, which does not know the name of the argument."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # An error reports what overflows.
+            yield
+    except (TypeError, ValueError) as error:
+        reason = None if issparse(X) else _why_not_numeric(X)
+        if reason is None:
+            raise
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
+        raise error_type(f"{name} must hold numbers. {reason}") from error
+
+
+def _why_not_numeric(X: Any) -> str | None:
+    """Explain why X cannot be converted to an array of numbers; None if it can."""
+    if isinstance(X, Mapping):
+        return f"Got a dict with the keys {list(X)[:5]}: pass a single array or DataFrame."
+    if not hasattr(X, "__array__") and not isinstance(X, Sequence):
+        return f"Got {type(X).__name__}: pass the samples as an array, and their labels as y."
+    try:
+        columns = list(_columns(X))
+    except ValueError as error:
+        return f"{error} Samples must have the same shape; load_image_folder resizes images."
+    for name, column in columns:
+        if getattr(column.dtype, "kind", "O") not in "OSU":
+            continue
+        if len(columns) == 1 and np.ndim(X) == 1:
+            if isinstance(X[0] if isinstance(X, Sequence) else column[0], str | PathLike):
+                return "Got strings: load image files first, for example with load_image_folder."
+            return "Got a column of objects: combine arrays with np.stack(list(X))."
+        try:
+            np.asarray(column, dtype=float)
+        except (TypeError, ValueError) as error:
+            return (
+                f"Column {name!r} holds other values: {error}. Encode categories first, for "
+                "example with OneHotEncoder in a ColumnTransformer."
             )
-        return tuple(input_shape)
-    if len(sizes) == 2:
-        return (1, *sizes)
-    if len(sizes) != 3:
+    return None
+
+
+def _columns(X: Any) -> Iterator[tuple[Any, Any]]:
+    if hasattr(X, "columns"):
+        return ((name, X[name]) for name in X.columns)
+    array = np.asarray(X)
+    return enumerate(array.T if array.ndim == 2 else [array])
+
+
+def _check_not_datetime(X: Any) -> None:
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        dtypes = list(zip(X.columns, X.dtypes, strict=True))
+    else:
+        dtypes = [(None, getattr(X, "dtype", None))]
+    for name, dtype in dtypes:
+        is_temporal = getattr(dtype, "is_temporal", bool)  # of polars' types
+        if getattr(dtype, "kind", None) in ("m", "M") or is_temporal():
+            where = "" if name is None else f" in column {name!r}"
+            raise ValueError(
+                f"X must hold numbers. Got dates or times{where} ({dtype}): convert them to "
+                "numbers first, such as days or the hour of the day."
+            )
+
+
+def _validate_labels(y: Any, owner: str) -> NDArray:
+    """Check that y is a vector of class labels without missing values."""
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
+    try:
+        y = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"y must hold one label per sample. {error}") from error
+    if y.dtype.kind == "c":
+        raise ValueError("y must hold class labels. Complex data not supported.")
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "O":
+        is_missing = np.fromiter(map(_is_missing, y), bool, len(y))
+    else:
+        assert_all_finite(y, input_name="y")
+        is_missing = np.isnat(y) if y.dtype.kind in "mM" else np.zeros(len(y), bool)
+    if is_missing.any():
         raise ValueError(
-            "X must be a table of shape (n, features), or images of shape (n, height, width), "
-            "(n, channels, height, width) or (n, height, width, channels). Got X of shape "
-            f"{tuple(shape)}."
+            f"{owner} requires y without missing labels. Input y contains NaN or missing values: "
+            f"{y[is_missing][0]!r} at position {np.flatnonzero(is_missing)[0]}."
         )
-    is_first, is_last = sizes[0] in CHANNELS, sizes[2] in CHANNELS
-    if is_first == is_last:
+    # As scikit-learn does, but without its warning for many classes, which are common here.
+    target_type = type_of_target(y, input_name="y")
+    if target_type not in ("binary", "multiclass"):
+        raise ValueError(f"y must hold class labels. Unknown label type: {target_type}.")
+    return y
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA has no truth value.
+        return True
+
+
+def _encode_labels(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
+    """Return the classes, and the position of each label in them."""
+    try:
+        classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
+    except TypeError as error:
+        types = ", ".join(sorted({type(label).__name__ for label in y}))
         raise ValueError(
-            f"X of shape {tuple(shape)} could hold images with channels first or last. Pass "
-            "input_shape=(channels, height, width)."
+            f"{owner} requires labels of a single type in y. Got {types}. {error}"
+        ) from error
+    if len(classes) < 2:
+        raise ValueError(
+            f"{owner} requires at least 2 classes in y. Got 1 class: {classes.tolist()}."
         )
-    return sizes if is_first else (sizes[2], sizes[0], sizes[1])
+    if counts.max() < 2:
+        raise ValueError(
+            f"{owner} requires a class with at least 2 samples in y, which form a pair. Got "
+            f"{len(classes)} classes with 1 sample each."
+        )
+    return classes, labels.astype(np.int64, copy=False)
 
 
-def _layouts(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the shapes in which an image of shape (C, H, W) may come."""
-    channels, height, width = shape
-    layouts = [(channels, height, width), (height, width, channels), (prod(shape),)]
-    return [*layouts, (height, width)] if channels == 1 else layouts
+def _image_layout(X: NDArray | csr_array, input_shape: Sequence[int] | None) -> ImageLayout:
+    """Return the layout of the images in X, and check it against `input_shape`."""
+    if input_shape is None:
+        return ImageLayout.infer(X.shape)
+    _check_dense(X, input_shape)
+    layout = ImageLayout(tuple(input_shape))
+    if X.shape[1:] not in layout.accepted_shapes:
+        raise ValueError(
+            f"X must hold {layout}, because input_shape={input_shape}. Got X of shape {X.shape}."
+        )
+    return layout
 
 
-def _shapes_to_expect(estimator: Any) -> list[tuple[int, ...]]:
-    """Return the shapes in which images may come to a fitted estimator."""
-    if not hasattr(estimator, "input_shape"):
-        return [estimator.input_shape_]
-    return [
-        shape
-        for shape in _layouts(estimator.input_shape_)
-        if len(shape) > 1 or estimator.input_shape is not None
-    ]
-
-
-def _one_of(shapes: Collection[tuple[int, ...]]) -> str:
+def _join_shapes(shapes: Collection[tuple[int, ...]]) -> str:
     return " or ".join(map(str, dict.fromkeys(shapes)))
 
 
@@ -268,129 +487,19 @@ def _n_dims(X: Any) -> int:
     return 1 + np.ndim(X[0]) if isinstance(X, Sequence) and len(X) else 2
 
 
-def _refuse_sparse(X: Any, shape: Sequence[int]) -> None:
-    """Check that images are dense."""
+def _check_dense(X: Any, shape: Sequence[int]) -> None:
     if issparse(X):
         raise TypeError(
-            f"X must be dense, since its rows are images of shape {tuple(shape)}. Got a sparse "
-            f"matrix of shape {X.shape}: pass X.toarray()."
+            f"X must be dense, because its samples are images of shape {tuple(shape)}. Got a "
+            f"sparse matrix of shape {X.shape}: pass X.toarray()."
         )
 
 
 def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:
-    expected = estimator.input_shape_
-    if len(expected) == 1:
-        expecting = f"a table of {expected[0]} features"
-    else:
-        expecting = f"images of shape {_one_of(_shapes_to_expect(estimator))}"
+    layout = layout_of(estimator)
+    is_single = tuple(shape) in layout.accepted_shapes
+    hint = " Pass a single sample as X[np.newaxis]." if is_single else ""
     raise ValueError(
-        f"X has shape {tuple(shape)}, but {type(estimator).__name__} is expecting {expecting}, as "
-        "in fit."
+        f"X has shape {tuple(shape)}, but {type(estimator).__name__} is expecting {layout}, as in "
+        f"fit.{hint}"
     )
-
-
-def _numbered_classes(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
-    try:
-        _require_classes(y)
-        classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
-    except (TypeError, ValueError) as error:
-        if y.dtype.kind != "O":
-            raise
-        kinds = ", ".join(sorted({type(label).__name__ for label in y}))
-        raise ValueError(
-            f"{owner} requires the labels in y to be of one kind, none of them missing. Got "
-            f"{kinds}. {error}"
-        ) from error
-    if classes.dtype.kind in "mM" and np.isnat(classes).any():
-        raise ValueError(f"{owner} requires that no label in y is missing. Got NaT.")
-    if len(classes) < 2:
-        raise ValueError(
-            f"{owner} requires y to hold at least 2 classes. Got 1 class: {classes.tolist()}."
-        )
-    if counts.max() < 2:
-        raise ValueError(
-            f"{owner} requires a class with at least 2 rows in y, so that there is a pair to "
-            f"learn from. Got {len(classes)} classes of 1 row each."
-        )
-    return classes, labels.astype(np.int64, copy=False)
-
-
-def merged_classes(known: NDArray, new: NDArray) -> NDArray:
-    """Return the classes of both arrays, in order.
-
-    Raises
-    ------
-    ValueError
-        If one holds numbers and the other strings, say.
-    """
-    try:
-        kinds = known.dtype.kind, new.dtype.kind
-        if "O" not in kinds and (kinds[0] in "US") != (kinds[1] in "US"):
-            raise TypeError
-        return np.union1d(known, new)
-    except TypeError as error:
-        raise ValueError(
-            "The labels in y must be of the kind that was seen before. Got "
-            f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
-        ) from error
-
-
-def validate_enrolment(
-    estimator: Any, X: Any, y: Any, classes: NDArray
-) -> tuple[NDArray | csr_array, NDArray]:
-    """Check rows and their classes for a fitted estimator that may not know these classes.
-
-    Raises
-    ------
-    ValueError
-        If X does not fit what fit has seen, or y is of another kind than the known classes.
-    """
-    X, y = validate_rows(estimator, X), column_or_1d(y)
-    check_consistent_length(X, y)
-    _require_classes(y)
-    merged_classes(classes, y)
-    return X, y
-
-
-def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
-    """Check pairs of rows for a fitted estimator.
-
-    Raises
-    ------
-    ValueError
-        If they are no finite array of shape (n_pairs, 2, ...), with rows as in fit.
-    """
-    expected = (2, *estimator.input_shape_)
-    with _named("pairs"):
-        pairs = check_array(
-            pairs,
-            dtype=[np.float32, np.uint8] if len(expected) > 2 else np.float32,
-            ensure_2d=False,
-            allow_nd=True,
-            input_name="pairs",
-        )
-    if pairs.shape[1:] != expected:
-        raise ValueError(
-            f"pairs must be an array of shape (n_pairs, {', '.join(map(str, expected))}): two "
-            f"rows as in fit. Got shape {pairs.shape}."
-        )
-    return pairs
-
-
-def validate_same(y: Any, n_pairs: int) -> NDArray[np.bool_]:
-    """Check what says of pairs whether they are the same.
-
-    Raises
-    ------
-    ValueError
-        If there is not one truth value for each pair.
-    """
-    same = column_or_1d(y)
-    if len(same) != n_pairs:
-        raise ValueError(f"y must hold a value for each of the {n_pairs} pairs. Got {len(same)}.")
-    if not np.isin(same, [0, 1]).all():
-        raise ValueError(
-            "y must say of each pair whether it is the same, True or False. "
-            f"Got {np.unique(same)[:5].tolist()}."
-        )
-    return same.astype(bool)

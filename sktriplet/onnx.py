@@ -1,4 +1,4 @@
-"""Export to ONNX: what was fitted, to be run without any of the packages that fitted it."""
+"""Export of fitted estimators to ONNX, for inference without PyTorch and scikit-learn."""
 
 import copy
 import logging
@@ -29,44 +29,44 @@ except ImportError as error:
         "sktriplet.onnx needs onnx, onnxscript and skl2onnx: pip install sktriplet[onnx]"
     ) from error
 
-# What an embedder is called among skl2onnx's steps, and the home of its operator until that is
-# laid out in ONNX's own.
+# Name of embedders in skl2onnx, and the domain of their operator until it is inlined.
 ALIAS, DOMAIN = "TripletEmbedder", "sktriplet"
-# Who would speak of the export while it goes on.
+# Loggers to silence during export.
 LOGGERS = ("torch", "onnxscript")
 
 
 def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
-    """Export a fitted embedder, or a pipeline that holds one.
+    """Export a fitted embedder, or a pipeline that contains one, to ONNX.
 
-    The model takes any number of rows. It gives what ``transform`` gives for them, or labels and
-    probabilities where the last step is a classifier. Networks compute in single precision in it,
-    whatever their ``precision`` and device were. The estimator is left as it is.
+    The model accepts any number of samples. It returns the result of ``transform``, or labels and
+    probabilities if the last step is a classifier. Networks run in single precision, regardless
+    of the ``precision`` and device of the estimator, which is not changed.
 
     Parameters
     ----------
     estimator : TripletEmbedder or another estimator
-        Fitted. Whatever stands around the embedders is exported by :func:`skl2onnx.to_onnx`, which
-        knows what a `TripletEmbedder` is once this module has been imported.
+        Fitted estimator. Other steps of a pipeline are exported by :func:`skl2onnx.to_onnx`, which
+        supports `TripletEmbedder` once this module has been imported.
 
     X : array-like, sparse matrix or DataFrame of shape (n_samples, ...)
-        A row or more like those that the model is to be given. The type of the model's input and
-        the shape of its rows are those of X; each column of a data frame is an input of its own.
-        ONNX has no sparse matrices: the model of one takes such rows as dense ones.
+        One or more samples that determine the type and shape of the model's input. Each column
+        of a DataFrame becomes a separate input. ONNX has no sparse matrices: if X is sparse,
+        the model accepts dense samples.
 
-    **options
-        Passed on to :func:`skl2onnx.to_onnx`, such as ``target_opset`` or ``options``.
+    **options : dict
+        Passed to :func:`skl2onnx.to_onnx`, such as ``target_opset`` or ``options``.
 
     Returns
     -------
-    onnx.ModelProto
+    model : onnx.ModelProto
+        The exported model.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If X does not hold rows as in fit, or torch cannot export a network.
+        If X is not consistent with the training data, or torch cannot export a network.
 
     Examples
     --------
@@ -94,22 +94,27 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
 
 
 class _Transform(nn.Module):
-    """What ``transform`` does with rows, whose columns may come in several parts."""
+    """The computation of ``transform``, for features that may come in several parts."""
 
     def __init__(self, embedder: TripletEmbedder):
         super().__init__()
         self.network: Any = copy.deepcopy(embedder.net_.module)
         self.network.precision = "float32"
+        self.offset = None if embedder._offset is None else torch.from_numpy(embedder._offset)
 
     def forward(self, *parts: Tensor) -> Tensor:
-        return self.network(torch.cat([part.float() for part in parts], dim=1)).float()
+        if self.offset is None:
+            X = torch.cat([part.float() for part in parts], dim=1)
+        else:
+            X = (torch.cat([part.double() for part in parts], dim=1) - self.offset).float()
+        return self.network(X).float()
 
 
 class _OrderedFunction(ModelComponentContainer):
-    """A function whose nodes torch has put in order.
+    """A function whose nodes torch has already sorted.
 
-    skl2onnx would order them anew. It gets stuck where a node leaves out an optional input, as
-    Resize and LSTM do, and does not see what subgraphs take from around them.
+    skl2onnx's own sorting fails if a node omits an optional input, as Resize and LSTM do, and
+    ignores what subgraphs take from outside.
     """
 
     def ensure_topological_order(self) -> None:
@@ -117,7 +122,7 @@ class _OrderedFunction(ModelComponentContainer):
 
 
 def _parse(scope: Any, embedder: TripletEmbedder, inputs: list, custom_parsers: Any = None) -> Any:
-    """Declare an embedder's output: in single precision, whatever the inputs are in."""
+    """Declare an embedder's output, which is in single precision for all types of inputs."""
     operator = scope.declare_local_operator(ALIAS, embedder)
     operator.inputs = inputs
     operator.outputs.append(scope.declare_local_variable("embedding", FloatTensorType()))
@@ -125,11 +130,11 @@ def _parse(scope: Any, embedder: TripletEmbedder, inputs: list, custom_parsers: 
 
 
 def _zeros(operator: Any) -> list[NDArray]:
-    """Make two rows of zeros, in the parts in which rows come to an embedder."""
+    """Return two samples of zeros, in the parts in which an embedder receives them."""
     parts = []
     for variable in operator.inputs:
         tensor = variable.type.to_onnx_type().tensor_type
-        # Not every step before it says how many columns it makes.
+        # Not every previous step declares its number of outputs.
         n_features = operator.raw_operator.n_features_in_
         sizes = [axis.dim_value or n_features for axis in tensor.shape.dim[1:]]
         parts.append(np.zeros((2, *sizes), tensor_dtype_to_np_dtype(tensor.elem_type)))
@@ -137,16 +142,16 @@ def _zeros(operator: Any) -> list[NDArray]:
 
 
 def _calculate_shape(operator: Any) -> None:
-    """Tell the shape of an embedder's output, by way of transform: it checks what it is given."""
+    """Declare the shape of an embedder's output, using transform, which validates the input."""
     check_is_fitted(operator.raw_operator)
-    with warnings.catch_warnings(action="ignore"):  # names of features are not there to check
+    with warnings.catch_warnings(action="ignore"):  # the samples have no feature names
         embeddings = operator.raw_operator.transform(np.hstack(_zeros(operator)))
-    n_rows = operator.inputs[0].get_first_dimension()
-    operator.outputs[0].type = FloatTensorType([n_rows, embeddings.shape[1]])
+    n_samples = operator.inputs[0].get_first_dimension()
+    operator.outputs[0].type = FloatTensorType([n_samples, embeddings.shape[1]])
 
 
 def _convert(scope: Any, operator: Any, container: ModelComponentContainer) -> None:
-    """Add an embedder to a model as a function: no name in it can clash with another."""
+    """Add an embedder to a model as a function, whose names cannot clash with others."""
     opset = container.target_opset_any_domain("")
     model = _exported_network(operator.raw_operator, _zeros(operator), opset)
     opsets = {(entry.domain, entry.version) for entry in model.opset_import}
@@ -163,36 +168,36 @@ def _convert(scope: Any, operator: Any, container: ModelComponentContainer) -> N
     container.add_node(name, inputs, outputs, op_domain=DOMAIN, op_version=1, name=name)
 
 
-def _exported_network(embedder: TripletEmbedder, rows: list[NDArray], opset: int) -> ModelProto:
+def _exported_network(embedder: TripletEmbedder, samples: list[NDArray], opset: int) -> ModelProto:
     network = _Transform(embedder).cpu().eval()
-    # Without a bound, torch 2.7 says of X[:, 0] that it differs for one number, the largest of all.
-    any_number = {0: torch.export.Dim("n_rows", max=2**31 - 1)}
-    with _silence():
+    # Without a bound, torch 2.7 assumes that X[:, 0] differs at the largest representable number.
+    any_number = {0: torch.export.Dim("n_samples", max=2**31 - 1)}
+    with _quiet_export():
         try:
-            # Left to itself, torch.onnx.export settles for those numbers of rows for which a
-            # module does as it did with this one; torch.export refuses. Only strictly does it
-            # know len(X) for what it is.
+            # On its own, torch.onnx.export silently restricts the model to numbers of samples for
+            # which the module takes the same branches; torch.export raises an error. Only strict
+            # mode traces len(X).
             program = torch.export.export(
                 network,
-                tuple(map(torch.from_numpy, rows)),
-                dynamic_shapes=((any_number,) * len(rows),),
+                tuple(map(torch.from_numpy, samples)),
+                dynamic_shapes=((any_number,) * len(samples),),
                 strict=True,
             )
             exported: Any = torch.onnx.export(
                 program, dynamo=True, opset_version=opset, verbose=False
             )
-        except Exception as error:  # each stage has kinds of its own
-            module = type(network.network.body).__name__
+        except Exception as error:  # Each stage has its own types of errors.
+            module = type(network.network.backbone).__name__
             raise ValueError(
-                f"{type(embedder).__name__} cannot be exported to ONNX: torch gave up on its "
-                f"module, {module}, for the reason above."
+                f"{type(embedder).__name__} cannot be exported to ONNX: torch.export failed for "
+                f"module {module}; see the error above."
             ) from error
         return exported.model_proto
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what torch warns of and logs on its way from users: it is about torch itself."""
+def _quiet_export() -> Iterator[None]:
+    """Suppress torch's own warnings and logs during export."""
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in LOGGERS}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)

@@ -1,91 +1,176 @@
 import numpy as np
+import pandas as pd
 import pytest
-import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sktriplet import TripletEmbedder
-from sktriplet._input_validation import images_shape, merged_classes, validate_training_data
-from sktriplet.exceptions import InvalidParameterError
-from sktriplet.networks._embedding_network import EmbeddingNetwork, validate_module
-
-
-@pytest.mark.parametrize(
-    ("shape", "input_shape", "expected"),
-    [
-        ((9, 28, 30), None, (1, 28, 30)),
-        ((9, 3, 30), None, (1, 3, 30)),
-        ((9, 1, 28, 30), None, (1, 28, 30)),
-        ((9, 28, 30, 3), None, (3, 28, 30)),
-        ((9, 4, 28, 30), None, (4, 28, 30)),
-        ((9, 2, 28, 30), (2, 28, 30), (2, 28, 30)),
-        ((9, 28, 30, 2), (2, 28, 30), (2, 28, 30)),
-        ((9, 3, 28, 3), (3, 3, 28), (3, 3, 28)),
-        ((9, 1680), [2, 28, 30], (2, 28, 30)),
-        ((9, 28, 30), (1, 28, 30), (1, 28, 30)),
-    ],
+from sktriplet._input_validation import (
+    ImageLayout,
+    TableLayout,
+    check_pair_labels,
+    merge_classes,
+    set_fitted_attributes,
+    to_single_precision,
+    validate_feature_names,
+    validate_training_data,
 )
-def test_images_shape(shape, input_shape, expected):
-    assert images_shape(shape, input_shape) == expected
+
+LABELS = np.array([0, 1, 1])
 
 
-def test_merged_classes():
-    assert merged_classes(np.array([3, 1]), np.array([2, 3])).tolist() == [1, 2, 3]
-    assert merged_classes(np.array(["b"]), np.array(["aa"])).tolist() == ["aa", "b"]
-    assert merged_classes(np.array([1]), np.array([0.5])).tolist() == [0.5, 1]
-    as_objects = np.array(["aa"], dtype=object)
-    assert merged_classes(np.array(["b"]), as_objects).tolist() == ["aa", "b"]
-    assert merged_classes(as_objects, np.array(["b"])).tolist() == ["aa", "b"]
-    with pytest.raises(ValueError, match="of the kind"):
-        merged_classes(np.array(["b"]), np.array([1], dtype=object))
-    with pytest.raises(ValueError, match=r"labels in y must be of the kind .* after"):
-        merged_classes(np.array([1]), np.array(["a"]))
+class TestImageLayout:
+    @pytest.mark.parametrize(
+        ("array_shape", "expected"),
+        [
+            ((9, 28, 30), (1, 28, 30)),
+            ((9, 3, 30), (1, 3, 30)),
+            ((9, 1, 28, 30), (1, 28, 30)),
+            ((9, 28, 30, 3), (3, 28, 30)),
+            ((9, 4, 28, 30), (4, 28, 30)),
+        ],
+    )
+    def test_infer(self, array_shape, expected):
+        layout = ImageLayout.infer(array_shape)
+        assert layout.shape == expected
+        assert array_shape[1:] in layout.accepted_shapes
+
+    @pytest.mark.parametrize("array_shape", [(9, 3, 28, 3), (9, 8, 8, 8), (9, 1, 2, 3, 4), (9, 5)])
+    def test_infer_ambiguous(self, array_shape):
+        with pytest.raises(ValueError, match=r"X .*\(9, "):
+            ImageLayout.infer(array_shape)
+
+    @pytest.mark.parametrize(
+        ("array_shape", "input_shape"),
+        [
+            ((9, 2, 28, 30), (2, 28, 30)),
+            ((9, 28, 30, 2), (2, 28, 30)),
+            ((9, 3, 28, 3), (3, 3, 28)),
+            ((9, 1680), [2, 28, 30]),
+            ((9, 28, 30), (1, 28, 30)),
+        ],
+    )
+    def test_input_shape(self, array_shape, input_shape):
+        embedder = TripletEmbedder(input_shape=input_shape)
+        data = validate_training_data(embedder, np.zeros(array_shape), np.arange(9) % 2)
+        assert data.layout.shape == tuple(input_shape)
 
 
-class TestSparse:
-    dense = np.array([[0.0, 3], [2, 0], [0, 0]])
-    y = np.array([0, 1, 1])
+class TestValidateTrainingData:
+    @pytest.mark.parametrize("value", [1e300, -1e300])
+    def test_too_large(self, value):
+        with pytest.raises(ValueError, match=r"X .*float32"):
+            validate_training_data(TripletEmbedder(), [[1.0], [value], [0.0]], [0, 1, 1])
+
+    def test_table(self):
+        X = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 0.25, 0]})
+        data = validate_training_data(TripletEmbedder(), X, ["x", "y", "y"])
+        assert_array_equal(data.X, X)
+        assert data.labels.tolist() == [0, 1, 1]
+        assert data.labels.dtype == np.int64
+        assert data.classes.tolist() == ["x", "y"]
+        assert data.layout == TableLayout((2,))
+        assert data.fitted_attributes.keys() == {
+            *("classes_", "n_features_in_", "input_shape_", "feature_names_in_")
+        }
+        assert data.fitted_attributes["feature_names_in_"].tolist() == ["a", "b"]
+
+    def test_images_of_bytes(self):
+        X = np.zeros((3, 8, 9), np.uint8)
+        data = validate_training_data(TripletEmbedder(), X, LABELS)
+        assert np.shares_memory(data.X, X)
+        assert data.fitted_attributes["n_features_in_"] == 72
+        assert data.fitted_attributes["input_shape_"] == (1, 8, 9)
+
+    def test_estimator_is_not_changed(self):
+        embedder = TripletEmbedder()
+        validate_training_data(embedder, np.eye(3), LABELS)
+        assert vars(embedder) == vars(TripletEmbedder())
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-    def test_each_value_once_and_in_order(self, dtype):
+    def test_sparse_is_made_canonical(self, dtype):
         parts = [1.0, 2.0, 0.0, 2.0], [1, 1, 1, 0], [0, 2, 4, 4]
         matrix = sparse.csr_matrix(parts, shape=(3, 2), dtype=dtype)
-        rows, _, seen = validate_training_data(TripletEmbedder(), matrix, self.y)
-        assert rows.has_canonical_format
-        assert (rows.data.tolist(), rows.indices.tolist()) == ([3, 2, 0], [1, 0, 1])
-        assert rows.dtype == np.float32
-        assert matrix.data.tolist() == parts[0]
-        assert seen["input_shape_"] == (2,)
+        X = validate_training_data(TripletEmbedder(), matrix, LABELS).X
+        assert X.has_canonical_format
+        assert (X.data.tolist(), X.indices.tolist()) == ([3, 2, 0], [1, 0, 1])
+        assert matrix.data.tolist() == parts[0], "is not changed"
 
-    def test_what_needs_no_change_is_not_copied(self):
-        matrix = sparse.csr_array(self.dense.astype(np.float32))
-        rows, _, _ = validate_training_data(TripletEmbedder(), matrix, self.y)
-        assert np.shares_memory(rows.data, matrix.data)
+    def test_canonical_sparse_is_not_copied(self):
+        matrix = sparse.csr_array(np.array([[0, 3], [2, 0], [0, 0]], np.float32))
+        X = validate_training_data(TripletEmbedder(), matrix, LABELS).X
+        assert np.shares_memory(X.data, matrix.data)
 
 
-@pytest.mark.parametrize(
-    ("function", "got"),
-    [
-        (lambda X: X, r"shape \(2, 4\)"),
-        (lambda X: X[:1, :3], r"shape \(1, 3\)"),
-        (lambda X: X[:, :3, None], r"shape \(2, 3, 1\)"),
-        (lambda X: X[:, :3].long(), "int64"),
-        (lambda X: (X, X), "tuple"),
-        (lambda X: X.sum(), r"shape \(\)"),
-    ],
-)
-@pytest.mark.parametrize("n_components", [3, None])
-def test_modules_that_do_not_fit(function, got, n_components):
-    class Module(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
+class TestToSinglePrecision:
+    def test_float32_and_uint8_are_not_copied(self):
+        for dtype in (np.float32, np.uint8):
+            X = np.ones((3, 2), dtype)
+            assert to_single_precision(X) is X
 
-        def forward(self, X):
-            return function(X)
+    def test_offset_is_subtracted_in_double_precision(self):
+        """In chunks, and without changing X."""
+        rng = np.random.default_rng(0)
+        offset = np.array([1e9, 0.0])
+        X = rng.normal(size=(600_000, 2)) + offset
+        before = X[:10].copy()
+        converted = to_single_precision(X, offset)
+        assert converted.dtype == np.float32
+        assert_allclose(converted, X - offset, rtol=1e-6)
+        assert_array_equal(X[:10], before)
 
-    network = EmbeddingNetwork(Module())
-    if n_components is None and got == r"shape \(2, 4\)":
-        assert validate_module(network, torch.zeros(2, 4), None) == 4
-        return
-    with pytest.raises(InvalidParameterError, match=f"'module'.*Got.*{got}"):
-        validate_module(network, torch.zeros(2, 4), n_components)
+
+def test_set_fitted_attributes():
+    embedder = TripletEmbedder()
+    set_fitted_attributes(embedder, {"n_features_in_": 2, "feature_names_in_": ["a", "b"]})
+    set_fitted_attributes(embedder, {"n_features_in_": 3})
+    assert embedder.n_features_in_ == 3
+    assert not hasattr(embedder, "feature_names_in_")
+
+
+def test_validate_feature_names():
+    frame = pd.DataFrame(np.eye(3), columns=list("abc"))
+    embedder = TripletEmbedder()
+    validate_feature_names(embedder, frame)
+    data = validate_training_data(embedder, frame, LABELS)
+    set_fitted_attributes(embedder, data.fitted_attributes)
+    validate_feature_names(embedder, frame)
+    validate_feature_names(embedder, frame.to_numpy())
+    with pytest.raises(ValueError, match="feature names"):
+        validate_feature_names(embedder, frame[list("cba")])
+
+
+class TestMergeClasses:
+    @pytest.mark.parametrize(
+        ("known", "new", "expected"),
+        [
+            ([3, 1], [2, 3], [1, 2, 3]),
+            ([1], [0.5], [0.5, 1]),
+            (["b"], ["aa"], ["aa", "b"]),
+            (["b"], np.array(["aa"], object), ["aa", "b"]),
+            (np.array(["aa"], object), ["b"], ["aa", "b"]),
+        ],
+    )
+    def test_union(self, known, new, expected):
+        assert merge_classes(np.asarray(known), np.asarray(new)).tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("known", "new"), [(["b"], np.array([1], object)), ([1], ["a"]), (["a"], [1.5])]
+    )
+    def test_other_types(self, known, new):
+        with pytest.raises(ValueError, match=r"labels in y .*type"):
+            merge_classes(np.asarray(known), np.asarray(new))
+
+
+class TestCheckPairLabels:
+    def test_valid(self):
+        same = check_pair_labels([1, 0, True], 3)
+        assert same.dtype == bool
+        assert same.tolist() == [True, False, True]
+
+    @pytest.mark.parametrize(
+        ("y", "match"), [([1, 0], "2"), ([1, 2, 0], r"\[0, 1, 2\]"), (np.eye(3), "1d array")]
+    )
+    def test_invalid(self, y, match):
+        with pytest.raises(ValueError, match=f"y .*{match}"):
+            check_pair_labels(y, 3)
