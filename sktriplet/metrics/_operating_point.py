@@ -1,16 +1,25 @@
-"""TODO."""
+"""Thresholds at a target false-positive rate, and the scores measured at them."""
 
+import math
 import warnings
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import (
-    check_consistent_length,
-    column_or_1d,
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils._param_validation import validate_params
+
+from sktriplet._labels import concatenate_labels
+from sktriplet._parameters import Interval
+
+# Relative rounding error to ignore: 0.29 * 100 is slightly less than 29.
+RATE_TOLERANCE = 1e-12
+
+
+@validate_params(
+    {"target_fpir": [Interval(Real, 0, 1, closed="left")]}, prefer_skip_nested_validation=True
 )
-
-
 def detection_identification_rate_score(
     y: ArrayLike,
     identities: ArrayLike,
@@ -19,34 +28,39 @@ def detection_identification_rate_score(
     enrolled: ArrayLike,
     target_fpir: float = 0.05,
 ) -> float:
-    """Measure how many are identified where so many strangers may be.
+    """Compute the detection and identification rate (DIR) at a target false-positive rate.
 
-    This is the detection and identification rate at a false positive identification rate
-    (DIR at FPIR) [1]_. Rows of classes that are not enrolled are strangers. The threshold is
-    the largest at which no larger part of them than ``target_fpir`` is identified as
-    someone. The score is the part of the other rows that are identified at that
-    threshold, and rightly.
+    Samples of classes that are not enrolled are impostors. The threshold is the largest
+    distance at which the fraction of impostors that are identified, the false-positive
+    identification rate (FPIR), is at most ``target_fpir``. The score is the fraction of the
+    other samples that are within the threshold and correctly identified [1]_.
 
     Parameters
     ----------
-    y : array-like of shape (n_rows,)
-        What the rows are.
+    y : array-like of shape (n_samples,)
+        True classes.
 
-    identities : array-like of shape (n_rows,)
-        The class of the nearest of the enrolled, however far.
+    identities : array-like of shape (n_samples,)
+        Class of the nearest enrolled sample, regardless of distance.
 
-    distances : array-like of shape (n_rows,)
-        And how far it is.
+    distances : array-like of shape (n_samples,)
+        Distance to that sample.
 
     enrolled : array-like of shape (n_classes,)
+        Enrolled classes.
 
     target_fpir : float, default=0.05
+        Maximum fraction of impostors that are identified, in the range [0, 1).
 
     Returns
     -------
-    float
-        Between 0 and 1; NaN, with an ``UndefinedMetricWarning``, if there are only
-        strangers or none.
+    score : float
+        Score between 0 and 1. NaN, with an ``UndefinedMetricWarning``, if there are no
+        impostors or only impostors.
+
+    See Also
+    --------
+    sktriplet.OpenSetClassifier.identify : Returns ``identities`` and ``distances``.
 
     References
     ----------
@@ -55,7 +69,7 @@ def detection_identification_rate_score(
 
     Examples
     --------
-    The first stranger, at 2, may not be identified, and so neither is the last "b":
+    The nearest impostor, at distance 2, must be rejected. This also rejects the last "b":
 
     >>> from sktriplet.metrics import detection_identification_rate_score
     >>> detection_identification_rate_score(
@@ -66,50 +80,59 @@ def detection_identification_rate_score(
     ... )
     0.5
     """
-    if not 0 <= target_fpir < 1:
-        raise ValueError(f"target_fpir must be a number >= 0 and < 1. Got {target_fpir!r}.")
     check_consistent_length(y, identities, distances)
-    labels, named, far = (column_or_1d(part) for part in (y, identities, distances))
-    is_enrolled = np.isin(labels, column_or_1d(enrolled))
-    if is_enrolled.all() or not is_enrolled.any():
+    distances = np.asarray(column_or_1d(distances))
+    columns = [column_or_1d(column) for column in (y, identities, enrolled)]
+    codes = np.unique(concatenate_labels(*columns), return_inverse=True)[1]
+    labels, predicted, enrolled = np.split(codes, [len(distances), 2 * len(distances)])
+    is_impostor = ~np.isin(labels, enrolled)
+    if is_impostor.all() or not is_impostor.any():
         warnings.warn(
             "The detection and identification rate is undefined and set to NaN: "
-            f"{'no row' if is_enrolled.all() else 'every row'} is of a class not enrolled.",
+            f"{'all' if is_impostor.any() else 'no'} samples are impostors.",
             UndefinedMetricWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return float("nan")
-    strangers = np.sort(far[~is_enrolled])
-    rejected = strangers[most_within(target_fpir, len(strangers))]
-    identified = (named == labels) & (far < rejected)
-    return float(np.mean(identified[is_enrolled]))
+    is_accepted = distances < _first_rejected(distances[is_impostor], target_fpir)
+    return float(np.mean((is_accepted & (predicted == labels))[~is_impostor]))
 
 
-def most_within(rate: float, n: int) -> int:
-    """Return how many of n are no larger a part of them than the rate.
+def threshold_at_fpr(distances: NDArray, rate: float) -> float:
+    """Return the threshold with the most false positives that the rate permits.
 
-    Examples
-    --------
-    >>> from sktriplet.metrics._operating_point import most_within
-    >>> most_within(0.29, 100), int(0.29 * 100)
-    (29, 28)
+    It is the midpoint of two successive distances of negatives, or of zero and the smallest.
     """
-    return int(rate * n * (1 + 1e-12))
-
-
-def threshold_at(rate: float, distances: NDArray) -> float:
-    """Return a threshold that as many distances as possible, and no larger part, are within.
-
-    Raises
-    ------
-    ValueError
-        If more are at distance zero.
-    """
-    distances = np.sort(distances).astype(float)
-    beyond = distances[most_within(rate, len(distances))]
-    if beyond == 0:
+    distances = distances.astype(float)  # single precision may have no number in between
+    rejected = _first_rejected(distances, rate)
+    if rejected == 0:
         raise ValueError(
-            f"No threshold keeps the rate of false positives to {rate}: a larger part of those "
-            "held out is at distance zero."
+            f"No threshold has a false-positive rate of at most {rate}: a larger fraction of the "
+            "held-out distances is zero."
         )
-    return float((distances[distances < beyond].max(initial=0) + beyond) / 2)
+    return float((distances[distances < rejected].max(initial=0) + rejected) / 2)
+
+
+def max_count_at_rate(rate: float, n: int) -> int:
+    """Return the largest count whose fraction of n is at most the rate."""
+    return int(rate * n * (1 + RATE_TOLERANCE))
+
+
+def check_rate_is_measurable(
+    parameter: str, rate: float, n_samples: int, owner: object, *, samples_per_trial: int = 1
+) -> None:
+    """Check that the rate, a parameter of the owner, permits a false positive.
+
+    With ``samples_per_trial=2``, trials are pairs of held-out samples that share no sample.
+    """
+    if not max_count_at_rate(rate, n_samples // samples_per_trial):
+        needed = samples_per_trial * math.ceil((1 - RATE_TOLERANCE) / rate)
+        raise ValueError(
+            f"The {parameter!r} parameter of {type(owner).__name__} is too low to be measured on "
+            f"{n_samples} held-out samples. Got {rate}, which needs at least {needed} samples."
+        )
+
+
+def _first_rejected(distances: NDArray, rate: float) -> float:
+    """Return the smallest distance of a negative that the rate does not permit to accept."""
+    return np.sort(distances)[max_count_at_rate(rate, len(distances))]

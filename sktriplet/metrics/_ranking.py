@@ -1,47 +1,37 @@
-"""Who is nearest to whom, in the exact order and a chunk at a time: what retrieval scores count."""
+"""Exact nearest-neighbor ranking, computed in chunks, for the retrieval scores."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import UndefinedMetricWarning
+from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
-from sklearn.utils import assert_all_finite, check_array, column_or_1d, gen_batches
+from sklearn.utils import gen_batches
+
+from sktriplet.metrics._arguments import check_retrieval_arguments
 
 # Memory for one chunk of queries: small enough for any machine, large enough for BLAS.
 CHUNK_BYTES = 2**26
-
-
-# How many numbers at a time stay in a processor's cache.
-CACHED = 2**16
-
-
-# How many rows beyond those asked for are looked at, in case they tie with the last one.
-PADDING = 16
-
-
-# Up to so many ranks whose order counts, single precision leaves few near ties to decide.
+# Number of elements that fit into a processor's cache.
+CACHE_ELEMENTS = 2**16
+# Candidates beyond the requested ranks, in case they tie with the last one.
+N_TIE_CANDIDATES = 16
+# Up to this many ranks in order, single precision leaves few near ties to resolve.
 MAX_RANKS_IN_SINGLE = 1000
-
-
-# Distances are shifted and scaled to lie between 1 and this, where floats have even gaps.
-EXCLUDED = np.float32(2 - 2**-23)
-
-
+# Distances are shifted and scaled to lie between 1 and this, where floats are evenly spaced.
+EXCLUDED_DISTANCE = np.float32(2 - 2**-23)
 EXCLUDED_KEY = np.uint64(2**64 - 2**41)
 
 
 @dataclass
-class Search:
-    """Queries, what they search, and which of it must be found.
+class NeighborRanking:
+    """Queries, the references they are compared with, and which of these are matches.
 
-    The order of the neighbours is that of distances in double precision, computed from
-    differences, ties by index. Distances from a matrix product, which are many times faster,
-    decide all of it but near ties: where two candidates are nearer to each other than
-    ``tolerance``, and one is a match and the other is not, the exact distances are asked.
+    References are ranked by their distance in double precision, computed from differences;
+    ties are broken by index. Distances from a matrix product, which are many times faster,
+    determine the ranking except for near ties: where candidates differ by less than a
+    tolerance, and some are matches and others are not, exact distances are computed.
     """
 
     queries: NDArray
@@ -52,167 +42,64 @@ class Search:
     reference_exclusions: NDArray[np.intp] | None
     searches_itself: bool
     metric: str
-    name: str
     ordered: bool
 
     @classmethod
-    def of(
-        cls,
-        embeddings: ArrayLike,
-        y: ArrayLike,
-        reference: ArrayLike | None,
-        reference_y: ArrayLike | None,
-        groups: ArrayLike | None,
-        reference_groups: ArrayLike | None,
-        metric: str,
-        *,
-        name: str,
-        ordered: bool,
-    ) -> "Search":
-        """Check the arguments of a score and number the classes and groups.
+    def from_arrays(cls, *arrays: Any, metric: str, ordered: bool) -> "NeighborRanking":
+        """Check and encode the arrays that a score was called with.
 
-        ``ordered=False`` asks which are the nearest only, not in which order they come.
+        ``ordered=False`` requests the set of the nearest neighbors, but not their order.
         """
-        if metric not in ("euclidean", "cosine"):
-            raise ValueError(f"metric must be 'euclidean' or 'cosine'. Got {metric!r}.")
-        queries = _checked_rows(embeddings, "embeddings")
-        labels = _checked_column(y, "y", queries, "embeddings")
-        kinds = _checked_column(groups, "groups", queries, "embeddings")
-        searches_itself = reference is None
-        if searches_itself:
-            _check_absent(reference_y, "reference_y")
-            _check_absent(reference_groups, "reference_groups")
-            references, reference_labels, reference_kinds = queries, labels, kinds
-        else:
-            references = _checked_rows(reference, "reference")
-            if references.shape[1] != queries.shape[1]:
-                raise ValueError(
-                    f"reference must have as many columns as embeddings, {queries.shape[1]}. "
-                    f"Got {references.shape[1]}."
-                )
-            if reference_y is None:
-                raise ValueError("reference needs reference_y, the classes of its rows. Got None.")
-            if (groups is None) != (reference_groups is None):
-                raise ValueError(
-                    "groups and reference_groups go together where there is a reference. "
-                    f"Got only {'reference_groups' if groups is None else 'groups'}."
-                )
-            reference_labels = _checked_column(reference_y, "reference_y", references, "reference")
-            reference_kinds = _checked_column(
-                reference_groups, "reference_groups", references, "reference"
-            )
-        labels, reference_labels = _number_alike(labels, reference_labels, "y")
-        exclusions: tuple[NDArray | None, NDArray | None] = None, None
-        if kinds is not None:
-            numbers, reference_numbers = _number_alike(kinds, reference_kinds, "groups")
-            n_groups = 1 + max(numbers.max(), reference_numbers.max())
-            exclusions = (
-                labels * n_groups + numbers,
-                reference_labels * n_groups + reference_numbers,
-            )
+        (queries, references), labels, exclusions = check_retrieval_arguments(*arrays)
+        searches_itself = references is queries
         if metric == "cosine":
             queries = normalize(queries)
             references = queries if searches_itself else normalize(references)
-        return cls(
-            queries,
-            references,
-            labels,
-            reference_labels,
-            *exclusions,
-            searches_itself=searches_itself,
-            metric=metric,
-            name=name,
-            ordered=ordered,
-        )
+        return cls(queries, references, *labels, *exclusions, searches_itself, metric, ordered)
 
     def __post_init__(self) -> None:
+        # A key has 64 bits: the lowest hold the index of a reference, the others its distance.
+        self.n_index_bits = max(12, int(len(self.references) - 1).bit_length())
         self.n_matches = _count(self.query_labels, self.reference_labels)
         if self.query_exclusions is not None and self.reference_exclusions is not None:
-            self.n_matches = self.n_matches - _count(
-                self.query_exclusions, self.reference_exclusions
-            )
+            self.n_matches -= _count(self.query_exclusions, self.reference_exclusions)
         elif self.searches_itself:
-            self.n_matches = self.n_matches - 1
-
-    def mean_over_queries(self, score: Any, n_ranks: NDArray[np.int64]) -> float:
-        """Return the mean of a score over the queries that have a match.
-
-        Parameters
-        ----------
-        score : callable
-            Takes, for some queries, whether their i-th nearest is a match, for each i,
-            and how many matches they have.
-
-        n_ranks : ndarray of shape (n_queries,)
-            How many of the nearest count.
-        """
-        queries = np.flatnonzero(self.n_matches)
-        if not len(queries):
-            if self.searches_itself and self.query_exclusions is None:
-                reason = "no row of y has another of its class"
-            elif self.searches_itself:
-                reason = "no row of y has another of its class outside its group"
-            else:
-                reason = "no row of y has a match in reference_y"
-            warnings.warn(
-                f"{self.name} is undefined and set to NaN: {reason}.",
-                UndefinedMetricWarning,
-                stacklevel=3,
-            )
-            return float("nan")
-        # Like numbers of ranks side by side, so that one class with many rows costs no other.
-        queries = queries[np.argsort(n_ranks[queries], kind="stable")]
-        scores = [
-            score(relevant, self.n_matches[chunk])
-            for chunk, relevant in self.relevance_by_rank(queries, n_ranks)
-        ]
-        return float(np.mean(np.concatenate(scores)))
+            self.n_matches -= 1
 
     def relevance_by_rank(
         self, queries: NDArray[np.intp], n_ranks: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-        """Yield queries, a chunk at a time, with whether their i-th nearest is a match."""
-        in_double = self.ordered and n_ranks[queries].max() > MAX_RANKS_IN_SINGLE
-        left, right, summand, error = self._factors(np.float64 if in_double else np.float32)
-        # A key holds a distance in its upper bits, and in the lower ones which row it is to.
-        n_bits = max(12, int(len(right) - 1).bit_length())
-        tolerance = np.uint64(np.ceil(2 * error * 2.0**64) + 2 ** (n_bits + 1))
-        n_done = 0
-        while n_done < len(queries):
-            bytes_a_query = right.itemsize * len(right) + 10 * min(
-                len(right), n_ranks[queries].max()
-            )
-            chunk = queries[n_done : n_done + max(1, int(CHUNK_BYTES // bytes_a_query))]
-            n_done += len(chunk)
+        """Yield chunks of queries, and whether their i-th nearest neighbors are matches.
+
+        Ranks of a query beyond its own ``n_ranks``, of shape (n_queries,), are False.
+        """
+        max_ranks, n_references = n_ranks[queries].max(), len(self.references)
+        in_double = self.ordered and max_ranks > MAX_RANKS_IN_SINGLE
+        left, right, summand, error = self._gemm_operands(np.float64 if in_double else np.float32)
+        tolerance = np.uint64(np.ceil(2 * error * 2.0**64) + 2 ** (self.n_index_bits + 1))
+        bytes_per_query = right.itemsize * n_references + 10 * min(n_references, max_ranks)
+        for batch in gen_batches(len(queries), max(1, CHUNK_BYTES // bytes_per_query)):
+            chunk = queries[batch]
             distances = left[chunk] @ right.T
             distances += summand
             self._exclude(distances, chunk)
-            width = min(len(right), n_ranks[chunk].max() + PADDING)
-            relevant = np.empty((len(chunk), width), dtype=bool)
-            nearest = _smallest(distances, width, n_bits)
-            for part in gen_batches(len(chunk), max(1, CACHED // width)):
-                relevant[part], settled = self._settle(
-                    nearest[part], n_bits, chunk[part], n_ranks[chunk[part]], tolerance
-                )
-                for row in part.start + np.flatnonzero(~settled):
-                    everything = _smallest(distances[[row]], len(right), n_bits)
-                    relevant[row] = self._settle(
-                        everything, n_bits, chunk[[row]], n_ranks[chunk[[row]]], tolerance
-                    )[0][0, :width]
-            relevant = relevant[:, : n_ranks[chunk].max()]
-            relevant &= np.arange(relevant.shape[1]) < n_ranks[chunk, None]
+            ranks = n_ranks[chunk]
+            n_candidates = min(n_references, ranks.max() + N_TIE_CANDIDATES)
+            relevant = self._relevance(distances, chunk, ranks, n_candidates, tolerance)
+            relevant = relevant[:, : ranks.max()]
+            relevant &= np.arange(relevant.shape[1]) < ranks[:, None]
             yield chunk, relevant
 
-    def _factors(self, dtype: type) -> tuple[NDArray, NDArray, NDArray, float]:
-        """Return what gives distances by a product and a sum, and how wrong they may be.
+    def _gemm_operands(self, dtype: type) -> tuple[NDArray, NDArray, NDArray, float]:
+        """Return the operands of ``left @ right.T + summand``, and a bound on its error.
 
-        Distances are shifted by a constant of each query, squared where Euclidean, and scaled
-        to lie between 1 and 2.
+        The result is the distances, squared if Euclidean, shifted by a constant per query and
+        scaled to lie between 1 and 2.
         """
         left, right = self.queries, self.references
         if self.metric == "euclidean":
-            centre = right.mean(axis=0)
-            left, right = left - centre, right - centre
+            center = right.mean(axis=0)
+            left, right = left - center, right - center
             largest = max(np.abs(left).max(), np.abs(right).max())
             if largest > 0:
                 scale = 2.0 ** -np.ceil(np.log2(largest))
@@ -221,86 +108,98 @@ class Search:
         squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in (left, right)]
         largest_left, largest_right = (part.max() for part in squares)
         both = (np.sqrt(largest_left) + np.sqrt(largest_right)) ** 2
-        # A power of two, so that to divide by it is exact, which no distance is half of.
+        # Division by a power of two is exact. No distance exceeds half of the span.
         span = 2.0 ** np.ceil(np.log2(2 * both)) if both > 0 else 1.0
-        if self.metric == "euclidean":
-            summand = squares[1] + largest_left
-        else:
-            summand = np.full(len(right), both / 2)
-        summand = (1.25 + summand / span).astype(dtype)
-        # With u half an epsilon: a product is off by d u times both norms, which is at most a
-        # quarter of the square of their sum and counts twice; rounding the rows adds 2 u of it,
-        # the sum and its terms, below 2, are off by u each, and exact distances by a double's d.
-        u, n_columns = np.finfo(dtype).eps / 2, left.shape[1]
-        error = ((n_columns / 2 + 8) * both / span + 4) * u
-        error += (n_columns + 4) * np.finfo(float).eps
+        constant = squares[1] + largest_left if self.metric == "euclidean" else both / 2
+        summand: NDArray = (1.25 + np.full(len(right), constant) / span).astype(dtype)
+        # Let u be half an epsilon and d the number of features. The error of a product is at most
+        # d u times both norms, hence d u times a quarter of their squared sum, and counts twice.
+        # Rounding the samples adds 2 u times that square. The sum and its terms, below 2, add u
+        # each, and the exact distances d times the u of double precision.
+        u, n_features = np.finfo(dtype).eps / 2, self.queries.shape[1]
+        error = ((n_features / 2 + 8) * both / span + 4) * u
+        error += (n_features + 4) * np.finfo(float).eps
         return left * dtype(-2 / span), right, summand, float(error)
 
-    def _exclude(self, distances: NDArray, chunk: NDArray[np.intp]) -> None:
-        """Put what must not be found at the end."""
+    def _exclude(self, distances: NDArray, queries: NDArray[np.intp]) -> None:
+        """Move references that must not be found to the last ranks."""
         if self.query_exclusions is not None:
-            same = self.query_exclusions[chunk, None] == self.reference_exclusions
-            distances[same] = EXCLUDED
+            is_excluded = self.query_exclusions[queries, None] == self.reference_exclusions
+            distances[is_excluded] = EXCLUDED_DISTANCE
         elif self.searches_itself:
-            distances[np.arange(len(chunk)), chunk] = EXCLUDED
+            distances[np.arange(len(queries)), queries] = EXCLUDED_DISTANCE
 
-    def _settle(
+    def _relevance(
         self,
-        nearest: NDArray[np.uint64],
-        n_bits: int,
-        chunk: NDArray[np.intp],
+        distances: NDArray,
+        queries: NDArray[np.intp],
+        n_ranks: NDArray[np.int64],
+        n_candidates: int,
+        tolerance: np.uint64,
+    ) -> NDArray[np.bool_]:
+        """Return whether the nearest candidates of queries are matches, in exact order."""
+        keys = _nearest_keys(distances, n_candidates, self.n_index_bits)
+        relevant, is_resolved = np.empty(keys.shape, dtype=bool), np.empty(len(keys), dtype=bool)
+        for part in gen_batches(len(keys), max(1, CACHE_ELEMENTS // n_candidates)):
+            relevant[part], is_resolved[part] = self._resolve_near_ties(
+                keys[part], queries[part], n_ranks[part], tolerance
+            )
+        unresolved, n_references = np.flatnonzero(~is_resolved), len(self.references)
+        batch_size = max(1, CACHE_ELEMENTS // n_references)
+        for start in range(0, len(unresolved), batch_size):
+            part = unresolved[start : start + batch_size]
+            relevant[part] = self._relevance(
+                distances[part], queries[part], n_ranks[part], n_references, tolerance
+            )[:, :n_candidates]
+        return relevant
+
+    def _resolve_near_ties(
+        self,
+        keys: NDArray[np.uint64],
+        queries: NDArray[np.intp],
         n_ranks: NDArray[np.int64],
         tolerance: np.uint64,
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Say which of the nearest are matches, in the exact order.
+        """Return whether candidates are matches, in exact order, and which queries are resolved.
 
-        Returns
-        -------
-        relevant : ndarray of shape (n_queries, width)
-
-        settled : ndarray of shape (n_queries,)
-            False where more of the nearest are needed to say so.
+        A query needs more candidates if near ties within its ranks may continue after the last.
         """
-        width = nearest.shape[1]
-        columns = (nearest & np.uint64(2**n_bits - 1)).view(np.int64)
-        relevant = self.reference_labels.take(columns) == self.query_labels[chunk, None]
-        relevant &= nearest < EXCLUDED_KEY
-        # A run of candidates, each too near the one before, may have any order.
-        opens_run = np.ones(nearest.shape, dtype=bool)
-        np.greater(nearest[:, 1:] - nearest[:, :-1], tolerance, out=opens_run[:, 1:])
-        settled = np.ones(len(nearest), dtype=bool)
-        if width < len(self.reference_labels):
-            settled = width - 1 - opens_run[:, ::-1].argmax(axis=1) >= n_ranks
-        matters = ~opens_run
-        matters[:, 1:] &= relevant[:, 1:] != relevant[:, :-1]
-        matters &= settled[:, None]
-        mixed = np.flatnonzero(matters)
-        if len(mixed):
-            bounds = np.append(np.flatnonzero(opens_run), opens_run.size)
-            runs = np.searchsorted(bounds, mixed, side="right") - 1
-            runs = runs[np.diff(runs, prepend=-1) > 0]
-            starts, ends = bounds[runs], bounds[runs + 1]
-            row = starts // width
-            counts = starts - row * width < n_ranks[row]
-            if not self.ordered:
-                counts &= ends - row * width > n_ranks[row]
-            starts, lengths = starts[counts], (ends - starts)[counts]
-            places = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
-            places += np.arange(len(places))
-            found = columns[places // width, places % width]
-            exact = self._exact_distances(chunk[places // width], found)
-            order = np.lexsort((found, exact, np.repeat(starts, lengths)))
-            relevant.ravel()[places] = relevant.ravel()[places[order]]
-        return relevant, settled
+        candidates = (keys & np.uint64(2**self.n_index_bits - 1)).view(np.int64)
+        relevant = self.reference_labels.take(candidates) == self.query_labels[queries, None]
+        relevant &= keys < EXCLUDED_KEY
+        starts_group = _near_tie_groups(keys, tolerance)
+        last_group = keys.shape[1] - 1 - starts_group[:, ::-1].argmax(axis=1)
+        is_resolved = (last_group >= n_ranks) | (keys.shape[1] == len(self.references))
+        starts, stops = _ambiguous_groups(
+            starts_group, relevant, np.where(is_resolved, n_ranks, 0), self.ordered
+        )
+        self._sort_groups(relevant, candidates, queries, starts, stops)
+        return relevant, is_resolved
+
+    def _sort_groups(
+        self,
+        relevant: NDArray[np.bool_],
+        candidates: NDArray[np.int64],
+        queries: NDArray[np.intp],
+        starts: NDArray[np.intp],
+        stops: NDArray[np.intp],
+    ) -> None:
+        """Sort the relevance within groups by exact distance and index, in place."""
+        lengths = stops - starts
+        positions = np.repeat(stops - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
+        found = candidates.ravel()[positions]
+        exact = self._exact_distances(queries[positions // candidates.shape[1]], found)
+        order = np.lexsort((found, exact, np.repeat(starts, lengths)))
+        relevant.ravel()[positions] = relevant.ravel()[positions[order]]
 
     def _exact_distances(
         self, queries: NDArray[np.intp], references: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """Return the distance of each query to its reference, squared where Euclidean."""
+        """Return the distance of each query to its reference, squared if Euclidean."""
         distances = np.empty(len(queries))
-        step = max(1, CACHED // self.queries.shape[1])
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
+        batch_size = max(1, CACHE_ELEMENTS // self.queries.shape[1])
+        for start in range(0, len(queries), batch_size):
+            part = slice(start, start + batch_size)
             left, right = self.queries[queries[part]], self.references[references[part]]
             if self.metric == "cosine":
                 distances[part] = 1 - np.einsum("ij,ij->i", left, right)
@@ -310,78 +209,63 @@ class Search:
         return distances
 
 
-def _smallest(distances: NDArray, n: int, n_bits: int) -> NDArray[np.uint64]:
-    """Return the n smallest of each row as integers in the order of distance and column.
+def _near_tie_groups(keys: NDArray[np.uint64], tolerance: np.uint64) -> NDArray[np.bool_]:
+    """Return which sorted keys exceed the previous one by more than the tolerance.
 
-    The distances are between 1 and 2. The mantissa of a double moves to the upper end of its
-    bits, and the lowest make room for the column.
+    Each starts a group of near ties, whose exact order may be any.
+    """
+    starts_group = np.ones(keys.shape, dtype=bool)
+    np.greater(keys[:, 1:] - keys[:, :-1], tolerance, out=starts_group[:, 1:])
+    return starts_group
+
+
+def _ambiguous_groups(
+    starts_group: NDArray[np.bool_],
+    relevant: NDArray[np.bool_],
+    n_ranks: NDArray[np.int64],
+    ordered: bool,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the starts and stops, in flattened arrays, of groups to sort by exact distance.
+
+    They hold both matches and others, and start within the ranks. If the order within the
+    ranks does not matter, they also extend beyond the last one.
+    """
+    is_ambiguous = ~starts_group
+    is_ambiguous[:, 1:] &= relevant[:, 1:] != relevant[:, :-1]
+    bounds = np.append(np.flatnonzero(starts_group), starts_group.size)
+    ambiguous = np.searchsorted(bounds, np.flatnonzero(is_ambiguous), side="right")
+    ambiguous = ambiguous[np.diff(ambiguous, prepend=0) > 0]  # each group once
+    starts, stops = bounds[ambiguous - 1], bounds[ambiguous]
+    rows = starts // starts_group.shape[1]
+    first_unranked = rows * starts_group.shape[1] + n_ranks[rows]
+    matters = (starts < first_unranked) & (ordered | (stops > first_unranked))
+    return starts[matters], stops[matters]
+
+
+def _nearest_keys(distances: NDArray, n: int, n_index_bits: int) -> NDArray[np.uint64]:
+    """Return the n smallest distances of each row, with their columns, as sorted integers.
+
+    Distances lie between 1 and 2, so their order is that of the mantissas. These are moved to
+    the highest bits of the keys; the lowest bits are replaced by the column.
     """
     n_rows, n_columns = distances.shape
-    smallest = np.empty((n_rows, n), dtype=np.uint64)
+    nearest = np.empty((n_rows, n), dtype=np.uint64)
     columns = np.arange(n_columns, dtype=np.uint64)
-    n_at_once = max(1, CACHED // n_columns)
-    doubles = np.empty((n_at_once, n_columns))
-    for part in gen_batches(n_rows, n_at_once):
-        doubles[: part.stop - part.start] = distances[part]
-        keys = doubles[: part.stop - part.start].view(np.uint64)
+    batch_size = max(1, CACHE_ELEMENTS // n_columns)
+    doubles = np.empty((batch_size, n_columns))
+    for batch in gen_batches(n_rows, batch_size):
+        doubles[: batch.stop - batch.start] = distances[batch]
+        keys = doubles[: batch.stop - batch.start].view(np.uint64)
         keys <<= np.uint64(12)
-        keys &= np.uint64(2**64 - 2**n_bits)
+        keys &= np.uint64(2**64 - 2**n_index_bits)
         keys |= columns
         if n < n_columns:
             keys.partition(n - 1, axis=1)
-        smallest[part] = keys[:, :n]
-    smallest.sort(axis=1)
-    return smallest
+        nearest[batch] = keys[:, :n]
+    nearest.sort(axis=1)
+    return nearest
 
 
-def _checked_rows(rows: Any, name: str) -> NDArray:
-    return check_array(rows, dtype=np.float64, input_name=name)
-
-
-def _checked_column(values: Any, name: str, rows: NDArray, of: str) -> Any:
-    """Check that there is a value for each row, or None for all."""
-    if values is None and "groups" in name:
-        return None
-    column = column_or_1d(values)
-    if len(column) != len(rows):
-        raise ValueError(
-            f"{name} must hold a value for each of the {len(rows)} rows of {of}. Got {len(column)}."
-        )
-    try:
-        assert_all_finite(column)
-    except (TypeError, ValueError) as error:  # of pandas' NA, whose truth is unknown, the first
-        raise ValueError(f"{name} must hold a value for each row. {error}") from error
-    return column
-
-
-def _check_absent(value: Any, name: str) -> None:
-    if value is not None:
-        raise ValueError(f"{name} is only used with a reference. Got no reference.")
-
-
-def _number_alike(left: NDArray, right: NDArray, name: str) -> tuple[NDArray, NDArray]:
-    """Give equal values of two columns the same number."""
-    if left is right:
-        numbers = _numbered(left, name)
-        return numbers, numbers
-    texts = [column.dtype.kind in "UST" for column in (left, right)]
-    if texts[0] != texts[1] and "O" not in (left.dtype.kind, right.dtype.kind):
-        raise ValueError(
-            f"{name} and reference_{name} must be of one kind. Got {left.dtype} and {right.dtype}."
-        )
-    numbers = _numbered(np.concatenate([left, right]), name)
-    return numbers[: len(left)], numbers[len(left) :]
-
-
-def _numbered(values: NDArray, name: str) -> NDArray[np.intp]:
-    try:
-        return np.unique(values, return_inverse=True)[1]
-    except TypeError as error:
-        raise ValueError(
-            f"{name} must hold values of one kind, and none missing. {error}"
-        ) from error
-
-
-def _count(wanted: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Count, for each number that is wanted, how often it is there."""
-    return np.bincount(among, minlength=wanted.max() + 1)[wanted]
+def _count(wanted: NDArray[np.intp], codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Count how often each wanted code occurs."""
+    return np.bincount(codes, minlength=wanted.max() + 1)[wanted]

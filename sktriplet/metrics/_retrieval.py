@@ -1,34 +1,25 @@
-r"""How good an embedding is for retrieval.
+"""Retrieval scores and scorers."""
 
-Each row of ``embeddings`` is a query. It searches the other rows or, where there is a
-``reference``, that, nearest first. Rows at the same distance are ordered by their index.
-A match is a row of the query's class; R is how many matches a query has.
-
-Three scores say how well that went, in the definitions of Musgrave et al. [1]_: whether a
-match is among the k nearest (recall at k), which part of the R nearest are matches
-(R-precision), and how early the matches come among these (mean average precision at R).
-Each has a scorer of the same name for ``scoring=`` of
-:class:`~sklearn.model_selection.GridSearchCV` and
-:func:`~sklearn.model_selection.cross_validate`; it needs an estimator with ``transform``.
-
-`detection_identification_rate_score` is for searches that may also find nobody.
-
-Scores depend on how many rows and classes there are to search: compare like with like.
-
-References
-----------
-.. [1] Musgrave, Belongie and Lim, "A Metric Learning Reality Check", ECCV 2020.
-"""
-
+import warnings
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sktriplet.metrics._ranking import Search
+from sktriplet._parameters import Interval
+from sktriplet.metrics._ranking import NeighborRanking
+
+METRIC = [StrOptions({"euclidean", "cosine"})]
 
 
+@validate_params(
+    {"k": [Interval(Integral, 1, None, closed="left")], "metric": METRIC},
+    prefer_skip_nested_validation=True,
+)
 def recall_at_k_score(
     embeddings: ArrayLike,
     y: ArrayLike,
@@ -40,50 +31,49 @@ def recall_at_k_score(
     reference_groups: ArrayLike | None = None,
     metric: str = "euclidean",
 ) -> float:
-    """Recall at k: the part of the queries that have a match among their k nearest.
+    """Recall at k: fraction of the queries that have a match among their k nearest neighbors.
 
-    At ``k=1`` this is the accuracy of the nearest neighbour, also called precision at 1
-    and, in re-identification, the rank-1 rate; at other k, the cumulative match
-    characteristic (CMC).
+    With ``k=1`` this is the accuracy of the nearest neighbor, also called precision at 1 and,
+    in re-identification, rank-1 rate; as a function of k it is the cumulative match
+    characteristic (CMC). Ties in distance are broken by index.
 
     Parameters
     ----------
-    embeddings : array-like of shape (n_rows, n_components)
-        The queries, and unless there is a ``reference``, what they search: a row is
-        never its own match.
+    embeddings : array-like of shape (n_samples, n_components)
+        Embeddings of the queries. Without ``reference``, each query searches all others.
 
-    y : array-like of shape (n_rows,)
-        Their classes.
+    y : array-like of shape (n_samples,)
+        Classes of the queries.
 
     k : int, default=1
+        Number of nearest neighbors.
 
-    reference : array-like of shape (n_reference_rows, n_components), default=None
-        What the queries search instead. All of it counts, also rows that are equal to
-        the query.
+    reference : array-like of shape (n_reference_samples, n_components), default=None
+        Embeddings to search instead. Samples that equal the query are not excluded.
 
-    reference_y : array-like of shape (n_reference_rows,), default=None
-        Their classes. Needed with ``reference``.
+    reference_y : array-like of shape (n_reference_samples,), default=None
+        Classes of ``reference``. Required with ``reference``.
 
-    groups : array-like of shape (n_rows,), default=None
-        Matches of the query's own group are left out, as if they were not there; other
-        rows of that group stay. With cameras as groups this is the rule of
-        re-identification.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of the queries. Matches of the query's own group are excluded; other samples
+        of that group are not. With cameras as groups, this is the re-identification protocol.
 
-    reference_groups : array-like of shape (n_reference_rows,), default=None
-        Needed with both ``groups`` and ``reference``.
+    reference_groups : array-like of shape (n_reference_samples,), default=None
+        Groups of ``reference``. Required with both ``groups`` and ``reference``.
 
     metric : {"euclidean", "cosine"}, default="euclidean"
-        As in :func:`sklearn.metrics.pairwise_distances`. On the unit sphere they agree.
+        Distance, as in :func:`sklearn.metrics.pairwise_distances`. For embeddings of unit
+        length, both rank equally.
 
     Returns
     -------
-    float
-        Between 0 and 1, over the queries that have a match; NaN, with an
-        ``UndefinedMetricWarning``, if none has.
+    score : float
+        Score between 0 and 1, over the queries that have a match. NaN, with an
+        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
 
     See Also
     --------
-    mean_average_precision_at_r_score : Looks at all matches.
+    mean_average_precision_at_r_score : Takes all matches and their ranks into account.
 
     Examples
     --------
@@ -95,24 +85,13 @@ def recall_at_k_score(
     >>> recall_at_k_score(embeddings, y, k=2)
     0.75
     """
-    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be an integer >= 1. Got {k!r}.")
-    search = Search.of(
-        embeddings,
-        y,
-        reference,
-        reference_y,
-        groups,
-        reference_groups,
-        metric,
-        name=f"Recall@{k}",
-        ordered=False,
-    )
-    return search.mean_over_queries(
-        lambda relevant, _: relevant.any(axis=1), np.full(len(search.n_matches), int(k))
+    arrays = embeddings, y, reference, reference_y, groups, reference_groups
+    return _mean_over_queries(
+        f"Recall@{k}", lambda relevant, _: relevant.any(axis=1), arrays, metric, k
     )
 
 
+@validate_params({"metric": METRIC}, prefer_skip_nested_validation=True)
 def r_precision_score(
     embeddings: ArrayLike,
     y: ArrayLike,
@@ -123,47 +102,56 @@ def r_precision_score(
     reference_groups: ArrayLike | None = None,
     metric: str = "euclidean",
 ) -> float:
-    """R-precision: which part of the R nearest are matches, if R are to be found.
+    """R-precision: fraction of matches among the R nearest neighbors of a query with R matches.
+
+    Ties in distance are broken by index.
 
     Parameters
     ----------
-    embeddings : array-like of shape (n_rows, n_components)
+    embeddings : array-like of shape (n_samples, n_components)
+        Embeddings of the queries. Without ``reference``, each query searches all others.
 
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
+        Classes of the queries.
 
-    reference, reference_y, groups, reference_groups, metric
-        As in :func:`recall_at_k_score`.
+    reference : array-like of shape (n_reference_samples, n_components), default=None
+        Embeddings to search instead. Samples that equal the query are not excluded.
+
+    reference_y : array-like of shape (n_reference_samples,), default=None
+        Classes of ``reference``. Required with ``reference``.
+
+    groups : array-like of shape (n_samples,), default=None
+        Groups of the queries. Matches of the query's own group are excluded; other samples
+        of that group are not.
+
+    reference_groups : array-like of shape (n_reference_samples,), default=None
+        Groups of ``reference``. Required with both ``groups`` and ``reference``.
+
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance, as in :func:`sklearn.metrics.pairwise_distances`.
 
     Returns
     -------
-    float
-        Between 0 and 1, the mean over the queries that have a match; NaN, with an
-        ``UndefinedMetricWarning``, if none has.
+    score : float
+        Mean between 0 and 1 over the queries that have a match. NaN, with an
+        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
 
     Examples
     --------
-    The two outer rows of "a" have one of their two matches nearest, the inner one both:
+    The outer samples of "a" have one of their two matches among the two nearest neighbors,
+    the inner one has both:
 
     >>> from sktriplet.metrics import r_precision_score
     >>> r_precision_score([[0.0], [1.0], [2.5], [3.6]], ["a", "a", "a", "b"])
     0.833...
     """
-    search = Search.of(
-        embeddings,
-        y,
-        reference,
-        reference_y,
-        groups,
-        reference_groups,
-        metric,
-        name="R-precision",
-        ordered=False,
-    )
-    return search.mean_over_queries(
-        lambda relevant, n_matches: relevant.sum(axis=1) / n_matches, search.n_matches
+    arrays = embeddings, y, reference, reference_y, groups, reference_groups
+    return _mean_over_queries(
+        "R-precision", lambda relevant, n_matches: relevant.sum(axis=1) / n_matches, arrays, metric
     )
 
 
+@validate_params({"metric": METRIC}, prefer_skip_nested_validation=True)
 def mean_average_precision_at_r_score(
     embeddings: ArrayLike,
     y: ArrayLike,
@@ -176,29 +164,44 @@ def mean_average_precision_at_r_score(
 ) -> float:
     r"""Mean average precision at R (MAP@R).
 
-    For a query with R matches to be found,
+    For a query with R matches, the average precision is
 
     .. math::
         \frac{1}{R} \sum_{i=1}^{R} P(i),
 
-    where P(i) is the precision among the i nearest if the i-th is a match, and 0 if not.
-    The score is the mean over the queries; 1 means that each class stands together and
-    apart [1]_.
+    where P(i) is the precision among the i nearest neighbors if the i-th is a match, and 0
+    otherwise. The score is the mean over the queries; it is 1 if all classes are compact and
+    well separated [1]_. Ties in distance are broken by index.
 
     Parameters
     ----------
-    embeddings : array-like of shape (n_rows, n_components)
+    embeddings : array-like of shape (n_samples, n_components)
+        Embeddings of the queries. Without ``reference``, each query searches all others.
 
-    y : array-like of shape (n_rows,)
+    y : array-like of shape (n_samples,)
+        Classes of the queries.
 
-    reference, reference_y, groups, reference_groups, metric
-        As in :func:`recall_at_k_score`.
+    reference : array-like of shape (n_reference_samples, n_components), default=None
+        Embeddings to search instead. Samples that equal the query are not excluded.
+
+    reference_y : array-like of shape (n_reference_samples,), default=None
+        Classes of ``reference``. Required with ``reference``.
+
+    groups : array-like of shape (n_samples,), default=None
+        Groups of the queries. Matches of the query's own group are excluded; other samples
+        of that group are not.
+
+    reference_groups : array-like of shape (n_reference_samples,), default=None
+        Groups of ``reference``. Required with both ``groups`` and ``reference``.
+
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance, as in :func:`sklearn.metrics.pairwise_distances`.
 
     Returns
     -------
-    float
-        Between 0 and 1, the mean over the queries that have a match; NaN, with an
-        ``UndefinedMetricWarning``, if none has.
+    score : float
+        Mean between 0 and 1 over the queries that have a match. NaN, with an
+        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
 
     References
     ----------
@@ -213,105 +216,101 @@ def mean_average_precision_at_r_score(
     >>> mean_average_precision_at_r_score(embeddings, ["a", "b", "a", "b"])
     0.0
     """
-    search = Search.of(
-        embeddings,
-        y,
-        reference,
-        reference_y,
-        groups,
-        reference_groups,
-        metric,
-        name="MAP@R",
-        ordered=True,
-    )
-
-    def average_precision(relevant: NDArray[np.bool_], n_matches: NDArray[np.int64]) -> NDArray:
-        precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
-        return np.einsum("ij,ij->i", precision, relevant) / n_matches
-
-    return search.mean_over_queries(average_precision, search.n_matches)
+    arrays = embeddings, y, reference, reference_y, groups, reference_groups
+    return _mean_over_queries("MAP@R", _average_precision, arrays, metric, ordered=True)
 
 
-def recall_at_k_scorer(
-    estimator: Any, X: Any, y: ArrayLike, *, k: int = 1, metric: str = "euclidean"
+def _mean_over_queries(
+    name: str,
+    score: Callable[[NDArray[np.bool_], NDArray[np.intp]], Any],
+    arrays: tuple,
+    metric: str,
+    k: int | None = None,
+    *,
+    ordered: bool = False,
 ) -> float:
-    """Score ``estimator.transform(X)`` with :func:`recall_at_k_score`.
+    """Return the mean score of the queries that have a match.
 
-    Parameters
-    ----------
-    estimator : fitted transformer
-
-    X : array-like of shape (n_rows, ...)
-
-    y : array-like of shape (n_rows,)
-
-    k : int, default=1
-        Another one in a search: ``scoring=functools.partial(recall_at_k_scorer, k=5)``.
-
-    metric : {"euclidean", "cosine"}, default="euclidean"
-
-    Returns
-    -------
-    float
+    The score is called with whether the i-th nearest neighbors of some queries are matches,
+    of shape (n_queries, n_ranks), and with their numbers of matches. ``k`` is the number of
+    ranks, by default that of matches. ``ordered`` is whether their order matters.
     """
-    return recall_at_k_score(estimator.transform(X), y, k=k, metric=metric)
+    ranking = NeighborRanking.from_arrays(*arrays, metric=metric, ordered=ordered)
+    n_matches = ranking.n_matches
+    queries = np.flatnonzero(n_matches)
+    searched = "y" if ranking.searches_itself else "reference_y"
+    reason = ""
+    if not len(queries):
+        outside = "" if ranking.query_exclusions is None else " outside its group"
+        reason = f"no query has a match in {searched}{outside}"
+    elif (ranking.reference_labels == ranking.reference_labels[0]).all():
+        reason = (
+            f"{searched} has a single class, so all neighbors are matches. Use a splitter that "
+            "keeps several classes in each part, such as StratifiedKFold or GroupKFold"
+        )
+    if reason:
+        warnings.warn(
+            f"{name} is undefined and set to NaN: {reason}.",
+            UndefinedMetricWarning,
+            stacklevel=4,
+        )
+        return float("nan")
+    n_ranks = n_matches if k is None else np.full(len(n_matches), min(k, len(ranking.references)))
+    # Sorted by rank, as the largest number of ranks in a chunk sets the size of its arrays.
+    queries = queries[np.argsort(n_ranks[queries], kind="stable")]
+    chunks = ranking.relevance_by_rank(queries, n_ranks)
+    scores = [score(relevant, n_matches[chunk]) for chunk, relevant in chunks]
+    return float(np.mean(np.concatenate(scores)))
 
 
-def r_precision_scorer(estimator: Any, X: Any, y: ArrayLike, *, metric: str = "euclidean") -> float:
-    """Score ``estimator.transform(X)`` with :func:`r_precision_score`.
-
-    Parameters
-    ----------
-    estimator : fitted transformer
-
-    X : array-like of shape (n_rows, ...)
-
-    y : array-like of shape (n_rows,)
-
-    metric : {"euclidean", "cosine"}, default="euclidean"
-
-    Returns
-    -------
-    float
-    """
-    return r_precision_score(estimator.transform(X), y, metric=metric)
+def _average_precision(relevant: NDArray[np.bool_], n_matches: NDArray[np.intp]) -> NDArray:
+    precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
+    return np.einsum("ij,ij->i", precision, relevant) / n_matches
 
 
-def mean_average_precision_at_r_scorer(
-    estimator: Any, X: Any, y: ArrayLike, *, metric: str = "euclidean"
-) -> float:
-    """Score ``estimator.transform(X)`` with :func:`mean_average_precision_at_r_score`.
+SCORER_DOCSTRING = """Score ``estimator.transform(X)`` with :func:`{score}`.
 
-    Parameters
-    ----------
-    estimator : fitted transformer
+Parameters
+----------
+estimator : transformer
+    Fitted transformer.
 
-    X : array-like of shape (n_rows, ...)
+X : array-like of shape (n_samples, ...)
+    Samples to transform.
 
-    y : array-like of shape (n_rows,)
+y : array-like of shape (n_samples,)
+    Class labels.
 
-    metric : {"euclidean", "cosine"}, default="euclidean"
+**parameters : dict
+    Keyword arguments of the score. To set them in a search or in cross-validation, use
+    :func:`functools.partial`.
 
-    Returns
-    -------
-    float
+Returns
+-------
+score : float
+    Score between 0 and 1. NaN, with an ``UndefinedMetricWarning``, if no sample has a match
+    or if there is a single class.
 
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    >>> from sklearn.model_selection import cross_validate
-    >>> from sktriplet.metrics import mean_average_precision_at_r_scorer
-    >>> from sktriplet.metrics import recall_at_k_scorer
-    >>> scores = cross_validate(
-    ...     LinearDiscriminantAnalysis(),
-    ...     *load_iris(return_X_y=True),
-    ...     scoring={
-    ...         "map_at_r": mean_average_precision_at_r_scorer,
-    ...         "recall_at_1": recall_at_k_scorer,
-    ...     },
-    ... )
-    >>> f"{scores['test_map_at_r'].mean():.1f} {scores['test_recall_at_1'].mean():.1f}"
-    '0.9 0.9'
-    """
-    return mean_average_precision_at_r_score(estimator.transform(X), y, metric=metric)
+Examples
+--------
+>>> from sklearn.preprocessing import StandardScaler
+>>> from sktriplet.metrics import {score}r
+>>> X, y = [[0.0], [1.0], [10.0], [11.0]], ["a", "a", "b", "b"]
+>>> {score}r(StandardScaler().fit(X), X, y)
+1.0
+"""
+
+
+def _make_scorer(score: Callable[..., float]) -> Callable[..., float]:
+    def scorer(estimator: Any, X: Any, y: ArrayLike, **parameters: Any) -> float:
+        return score(estimator.transform(X), y, **parameters)
+
+    # Names by which the function is pickled.
+    scorer.__name__ = scorer.__qualname__ = f"{score.__name__}r"
+    scorer.__doc__ = SCORER_DOCSTRING.format(score=score.__name__)
+    return scorer
+
+
+recall_at_k_scorer = _make_scorer(recall_at_k_score)
+r_precision_scorer = _make_scorer(r_precision_score)
+mean_average_precision_at_r_scorer = _make_scorer(mean_average_precision_at_r_score)
