@@ -1,4 +1,4 @@
-"""Changes to images that leave their class as it is, drawn anew for each image of a batch."""
+"""Random augmentations of image batches, drawn independently for each image."""
 
 from collections.abc import Callable
 
@@ -8,26 +8,25 @@ from torch.nn import functional as F
 
 Augmentation = Callable[[Tensor], Tensor]
 
-# Images are shifted by no more than this part of their sides, and a rectangle that is erased
-# has sides of no more than that part of theirs.
-LARGEST_SHIFT, LARGEST_HOLE = 1 / 8, 1 / 2
+# Maximum shift and maximum side of the erased rectangle, as fractions of the image's sides.
+MAX_SHIFT, MAX_ERASED = 1 / 8, 1 / 2
 
 
 def flip(images: Tensor) -> Tensor:
-    """Mirror every second image, left to right, by chance.
+    """Flip each image horizontally with probability 0.5.
 
-    For things that may face either way; a mirrored digit or letter is another one, or none.
-    Of the built-in augmentations it makes learning the least slower.
+    Suitable for objects that may face either way, but not for digits or letters. This is the
+    built-in augmentation that slows training least.
 
     Parameters
     ----------
     images : Tensor of shape (B, C, H, W)
-        Of any dtype, on any device. Not written to.
+        Images of any dtype, on any device. Not modified.
 
     Returns
     -------
-    Tensor of shape (B, C, H, W)
-        New, of the same dtype and device and in the same memory format.
+    augmented : Tensor of shape (B, C, H, W)
+        New tensor of the same dtype, device and memory format.
 
     Examples
     --------
@@ -37,28 +36,28 @@ def flip(images: Tensor) -> Tensor:
     >>> flip(torch.tensor([[1, 2, 3]] * 4)[:, None, None]).flatten(1).tolist()
     [[3, 2, 1], [1, 2, 3], [3, 2, 1], [3, 2, 1]]
     """
-    _validate(images)
-    is_mirrored = _uniform(len(images), images.device) < 0.5
-    return torch.where(is_mirrored[:, None, None, None], images.flip(3), images)
+    _check_images(images)
+    is_flipped = _uniform(len(images), images.device) < 0.5
+    return torch.where(is_flipped[:, None, None, None], images.flip(3), images)
 
 
 def crop_erase(images: Tensor) -> Tensor:
-    """Shift each image a little, and erase a rectangle of it.
+    """Shift each image randomly, and erase a random rectangle.
 
-    Where the shift leaves nothing and where the rectangle is, the result is zero. Rows and
-    columns are shifted by up to an eighth of the image's side, at least 1, which is what
-    cropping an image at random from a padded one does [1]_. The sides of the rectangle are
-    anything up to half of the image's; it may reach over the edge [2]_.
+    The shift range is 1/8 of the height and of the width, at least one pixel, in either
+    direction; this equals a random crop of the zero-padded image [1]_. The sides of the erased
+    rectangle are uniform between 0 and 1/2 of the image's sides, and its center is uniform over
+    the image, so it may extend beyond the border [2]_. Uncovered and erased pixels are zero.
 
     Parameters
     ----------
     images : Tensor of shape (B, C, H, W)
-        Of any dtype, on any device. Not written to.
+        Images of any dtype, on any device. Not modified.
 
     Returns
     -------
-    Tensor of shape (B, C, H, W)
-        New, of the same dtype and device and in the same memory format.
+    augmented : Tensor of shape (B, C, H, W)
+        New tensor of the same dtype, device and memory format.
 
     References
     ----------
@@ -77,20 +76,22 @@ def crop_erase(images: Tensor) -> Tensor:
     >>> augmented.shape, augmented.dtype, augmented.unique().tolist()
     (torch.Size([100, 1, 8, 8]), torch.uint8, [0, 255])
     """
-    _validate(images)
-    return _erased(_cropped(images))
+    _check_images(images)
+    return _erase_rectangle_(_shift(images))
 
 
 def crop_flip_erase(images: Tensor) -> Tensor:
-    """Do as `flip` and `crop_erase` do.
+    """Apply `flip`, then `crop_erase`.
 
     Parameters
     ----------
     images : Tensor of shape (B, C, H, W)
+        Images of any dtype, on any device. Not modified.
 
     Returns
     -------
-    Tensor of shape (B, C, H, W)
+    augmented : Tensor of shape (B, C, H, W)
+        New tensor of the same dtype, device and memory format.
 
     Examples
     --------
@@ -99,7 +100,7 @@ def crop_flip_erase(images: Tensor) -> Tensor:
     >>> crop_flip_erase(torch.rand(100, 3, 32, 32)).shape
     torch.Size([100, 3, 32, 32])
     """
-    return _erased(_cropped(flip(images)))
+    return crop_erase(flip(images))
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -109,44 +110,42 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
-def _validate(images: Tensor) -> None:
+def _check_images(images: Tensor) -> None:
     if images.ndim != 4:
         raise ValueError(
-            "images must be a tensor of shape (n_images, n_channels, height, width). Got one of "
-            f"shape {tuple(images.shape)}."
+            "images must be a tensor of shape (n_images, n_channels, height, width). "
+            f"Got shape {tuple(images.shape)}."
         )
 
 
 def _uniform(size: int, device: torch.device) -> Tensor:
-    """Draw from the CPU's generator, so that a seed means the same on every device."""
-    return torch.rand(size).to(device)
+    """Draw on the CPU, so a seed has the same effect on every device."""
+    return torch.rand(size, dtype=torch.float32).to(device)
 
 
-def _cropped(images: Tensor) -> Tensor:
-    """Shift each image by a draw of its own, filling up with zeros."""
+def _shift(images: Tensor) -> Tensor:
     n_images, _, height, width = images.shape
-    reach = [max(1, round(side * LARGEST_SHIFT)) for side in (height, width)]
-    padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]))
-    # Every image that can be cut out of a padded one, as a view: only one of each is copied.
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    top, left = ((_uniform(n_images, images.device) * (2 * most + 1)).long() for most in reach)
-    cropped = windows[torch.arange(n_images, device=images.device), :, top, left]
-    return cropped.contiguous(memory_format=_memory_format(images))
+    max_shift = [max(1, round(side * MAX_SHIFT)) for side in (height, width)]
+    padded = F.pad(images, (max_shift[1], max_shift[1], max_shift[0], max_shift[0]))
+    # All crops of the padded images, as a view; only the selected ones are copied.
+    crops = padded.unfold(2, height, 1).unfold(3, width, 1)
+    top, left = ((_uniform(n_images, images.device) * (2 * m + 1)).long() for m in max_shift)
+    shifted = crops[torch.arange(n_images, device=images.device), :, top, left]
+    return shifted.contiguous(memory_format=_memory_format(images))
 
 
-def _erased(images: Tensor) -> Tensor:
-    """Set a rectangle in each image to zero, in place."""
+def _erase_rectangle_(images: Tensor) -> Tensor:
+    """Set a rectangle of each image to zero, in place."""
     n_images, _, height, width = images.shape
 
-    def chosen(side: int) -> Tensor:
-        """Tell which rows, or columns, of each image lie in its rectangle."""
-        length = _uniform(n_images, images.device) * side * LARGEST_HOLE
-        centre = _uniform(n_images, images.device) * side
-        place = torch.arange(side, device=images.device) + 0.5
-        return (place - centre[:, None]).abs() * 2 < length[:, None]
+    def interval(side: int) -> Tensor:  # mask of shape (n_images, side)
+        length = _uniform(n_images, images.device) * side * MAX_ERASED
+        center = _uniform(n_images, images.device) * side
+        position = torch.arange(side, device=images.device) + 0.5
+        return (position - center[:, None]).abs() * 2 < length[:, None]
 
-    hole = chosen(height)[:, None, :, None] & chosen(width)[:, None, None, :]
-    return images.masked_fill_(hole, 0)
+    erased = interval(height)[:, None, :, None] & interval(width)[:, None, None, :]
+    return images.masked_fill_(erased, 0)
 
 
 def _memory_format(images: Tensor) -> torch.memory_format:

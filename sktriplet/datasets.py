@@ -1,21 +1,36 @@
-"""A folder of images for each class, read into one array."""
+"""Loading images from class folders into one array."""
 
 import os
 import warnings
+from contextlib import closing
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn.utils._param_validation import validate_params
 from tqdm import tqdm
 
 from sktriplet.exceptions import UnreadableImageWarning
 
-# What Pillow calls images of so many channels.
+# 16-bit images that stay below this level use an eighth of their range or less.
+MIN_16_BIT_LEVEL = 2**13
+# Pillow's name for images of each number of channels.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "memmap": [str, os.PathLike, None],
+        "return_paths": ["boolean"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def load_image_folder(
     path: str | os.PathLike[str],
     shape: tuple[int, ...] = (64, 64, 3),
@@ -25,7 +40,7 @@ def load_image_folder(
     n_jobs: int | None = None,
     verbose: bool = True,
 ) -> tuple[NDArray, ...]:
-    r"""Read images that lie in a folder for each class.
+    r"""Load images that are stored in one folder per class.
 
     ::
 
@@ -33,61 +48,63 @@ def load_image_folder(
         flowers/rose/garden/2.png
         flowers/tulip/1.jpg
 
-    Every file in a class's folder and in the folders below it is taken, in the order of
-    their names; files and folders whose name begins with a dot are not. Images are scaled
-    until they cover ``shape``, and what is too much is cut off evenly on both sides.
+    All files in a class folder and its subfolders are loaded, in sorted order, except hidden
+    files and folders, whose names begin with a dot. Images are resized to cover ``shape``, and
+    the excess is cropped symmetrically. Of 16-bit gray levels the upper 8 bits are kept.
+    Transparent images are composited over white unless ``shape`` has an opacity channel.
 
-    Needs Pillow: ``pip install sktriplet[image]``.
+    Requires Pillow: ``pip install sktriplet[image]``.
 
     Parameters
     ----------
     path : path-like
-        The folder that holds the classes' folders.
-
+        Folder that contains the class folders.
     shape : tuple of int, default=(64, 64, 3)
-        Of each image in the result: ``(height, width)`` for greyscale,
-        ``(height, width, 3)`` for colours or ``(height, width, 4)`` for colours and
-        opacity. Images of another kind are converted.
-
+        Shape to which each image is converted: ``(height, width)`` or ``(height, width, 1)``
+        for grayscale, ``(height, width, 3)`` for RGB or ``(height, width, 4)`` for RGBA.
     memmap : path-like, default=None
-        Where to write the images, as a ``.npy`` file, if they do not fit into memory. A
-        file of that name is replaced when all are read. Later,
-        ``numpy.load(memmap, mmap_mode="r")`` opens it; the labels are not in it.
-
+        The ``.npy`` file to write the images to, for data sets that do not fit into memory. An
+        existing file is replaced once all images are loaded. Open it again with
+        ``numpy.load(memmap, mmap_mode="r")``; the labels are not stored in it. If some files
+        cannot be read, the images are copied once, which temporarily takes twice the space.
     return_paths : bool, default=False
-        Whether to return as well which file each image is from.
-
+        If True, also return the path of each image.
     n_jobs : int, default=None
-        Threads that read, or processes inside of :func:`joblib.parallel_config`.
-
+        Number of threads that read files, or of processes if :func:`joblib.parallel_config`
+        selects a process-based backend. None means 1 unless in such a context.
     verbose : bool, default=True
-        Whether to show a progress bar.
+        If True, show a progress bar.
 
     Returns
     -------
-    images : ndarray of shape (n_images, \*shape), uint8
-        A read-only :class:`numpy.memmap` if ``memmap`` is given.
-
+    images : ndarray of shape (n_images, \*shape), dtype=uint8
+        Loaded images, as a read-only :class:`numpy.memmap` if ``memmap`` is given.
     labels : ndarray of shape (n_images,)
-        Names of the classes' folders.
-
+        Names of the class folders.
     paths : ndarray of shape (n_images,)
-        Only if ``return_paths=True``.
-
-    Warns
-    -----
-    UnreadableImageWarning
-        If some files could not be read. They are left out.
+        Paths of the image files. Only returned if ``return_paths=True``.
 
     Raises
     ------
     ImportError
-        Without Pillow.
+        If Pillow is not installed.
+    InvalidParameterError
+        If a parameter has an invalid type.
+    IsADirectoryError
+        If ``memmap`` is a folder.
     NotADirectoryError
         If ``path`` is not a folder.
     ValueError
-        If ``shape`` is not that of an image, there are no files in class folders, or
-        none of them can be read.
+        If ``shape`` is not an image shape, no class folder contains files, or no file can
+        be read.
+
+    Warns
+    -----
+    UnreadableImageWarning
+        If some files cannot be read. They are skipped.
+    UserWarning
+        If all 16-bit images use the lower bits only, as 12-bit data do, which leaves few gray
+        levels.
 
     Examples
     --------
@@ -96,82 +113,81 @@ def load_image_folder(
     >>> from PIL import Image
     >>> from sktriplet.datasets import load_image_folder
     >>> with TemporaryDirectory() as folder:
-    ...     for colour in ("green", "red"):
-    ...         (Path(folder) / colour).mkdir()
-    ...         Image.new("RGB", (90, 60), colour).save(f"{folder}/{colour}/1.png")
+    ...     for color in ("green", "red"):
+    ...         (Path(folder) / color).mkdir()
+    ...         Image.new("RGB", (90, 60), color).save(f"{folder}/{color}/1.png")
     ...     images, labels = load_image_folder(folder, (32, 32, 3), verbose=False)
     >>> images.shape, images.dtype, labels.tolist()
     ((2, 32, 32, 3), dtype('uint8'), ['green', 'red'])
     >>> images[1, 0, 0].tolist()
     [255, 0, 0]
     """
-    _require_pillow()
-    shape = _validate_shape(shape)
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a string or a path. Got {path!r}.")
+    _check_pillow()
+    shape = _check_shape(shape)
     files, labels = _list_files(Path(path))
     if memmap is not None and Path(memmap).is_dir():
-        raise IsADirectoryError(f"memmap must be a file. Got {str(memmap)!r}, which is a folder.")
-    target = _Target(len(files), shape, memmap)
-    unread: dict[str, str] = {}
-    kept = []
-    try:
+        raise IsADirectoryError(f"memmap must be a file. Got the folder {str(memmap)!r}.")
+    loaded: list[int] = []
+    failed: dict[str, str] = {}
+    largest_level = 0
+    with closing(_ArrayWriter(len(files), shape, memmap)) as writer:
         results = Parallel(n_jobs, prefer="threads", return_as="generator")(
-            delayed(_read)(file, shape) for file in files
+            delayed(_read_image)(file, shape) for file in files
         )
-        shown = tqdm(results, total=len(files), unit="image", disable=not verbose)
-        for number, result in enumerate(shown):
+        progress = tqdm(results, total=len(files), unit="image", disable=not verbose)
+        for i, result in enumerate(progress):
             if isinstance(result, str):
-                unread[str(files[number])] = result
+                failed[str(files[i])] = result
             else:
-                target.append(result)
-                kept.append(number)
-        if not kept:
-            raise ValueError(f"None of the files in {path} could be read.{_listed(unread)}")
-        images = target.finish()
-    except BaseException:
-        target.discard()
-        raise
-    if unread:
+                image, level = result
+                largest_level = max(largest_level, level)
+                writer.append(image)
+                loaded.append(i)
+        reasons = _format_failures(failed)
+        if not loaded:
+            raise ValueError(f"None of the files in {path} could be read.{reasons}")
+        images = writer.finish()
+    if failed:
+        message = f"{len(failed)} of {len(files)} files could not be read and are skipped.{reasons}"
+        # The caller is one level farther up because of the decorator.
+        warnings.warn(UnreadableImageWarning(message, failed), stacklevel=3)
+    if 0 < largest_level < MIN_16_BIT_LEVEL:
         warnings.warn(
-            UnreadableImageWarning(
-                f"{len(unread)} of {len(files)} files could not be read and are left out."
-                f"{_listed(unread)}",
-                unread,
-            ),
-            stacklevel=2,
+            f"The gray levels of the 16-bit images in {path} do not exceed {largest_level}. Only "
+            f"{largest_level // 256 + 1} levels remain in the 8 bits that are kept. Rescale the "
+            "files, or read them with Pillow and pass an array of floats.",
+            stacklevel=3,
         )
     if not return_paths:
-        return images, labels[kept]
-    return images, labels[kept], np.array([str(files[number]) for number in kept])
+        return images, labels[loaded]
+    return images, labels[loaded], np.array([str(files[i]) for i in loaded])
 
 
-def _require_pillow() -> None:
+def _check_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "load_image_folder needs Pillow. Install it with: pip install 'sktriplet[image]'"
+            "load_image_folder requires Pillow. Install it with: pip install 'sktriplet[image]'"
         ) from error
 
 
-def _validate_shape(shape: Any) -> tuple[int, ...]:
-    """Check that it is (height, width), or that with a number of channels."""
+def _check_shape(shape: Any) -> tuple[int, ...]:
     sides = tuple(shape) if isinstance(shape, tuple | list) else ()
-    fits = all(isinstance(side, int | np.integer) and side > 0 for side in sides)
-    if not fits or len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] not in MODES):
+    is_positive = all(isinstance(side, int | np.integer) and side > 0 for side in sides)
+    if not is_positive or len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] not in MODES):
         raise ValueError(
-            "shape must be (height, width) for greyscale, (height, width, 3) for colours or "
-            f"(height, width, 4) for colours and opacity. Got {shape!r}."
+            "shape must be (height, width) for grayscale, (height, width, 3) for RGB or "
+            f"(height, width, 4) for RGBA. Got {shape!r}."
         )
     return sides
 
 
 def _list_files(path: Path) -> tuple[list[Path], NDArray[np.str_]]:
-    """Return all files in class folders, sorted, and the class of each."""
+    """Return the files in all class folders, sorted, and their classes."""
     if not path.is_dir():
         raise NotADirectoryError(
-            "path must be a folder that holds a folder of images for each class. Got "
+            "path must be a folder that contains one folder of images per class. Got "
             f"{str(path)!r}, which {'is a file' if path.exists() else 'does not exist'}."
         )
     files: list[Path] = []
@@ -188,101 +204,90 @@ def _list_files(path: Path) -> tuple[list[Path], NDArray[np.str_]]:
         labels += [folder.name] * len(found)
     if not files:
         raise ValueError(
-            f"path must hold a folder of images for each class. Got {str(path)!r}, in which "
-            "there is no folder with a file."
+            "path must contain one folder of images per class. "
+            f"Got {str(path)!r}, which has no folder with a file."
         )
     return files, np.array(labels)
 
 
-def _read(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | str:
-    """Return an image of that shape, or the reason why there is none."""
+def _read_image(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], int] | str:
+    """Return the image and its largest 16-bit level, or the reason why it cannot be read."""
     from PIL import Image, ImageOps
 
     height, width, *channels = shape
-    mode = MODES[channels[0] if channels else 1]
+    mode, largest_level = MODES[channels[0] if channels else 1], 0
     try:
         with Image.open(file) as opened:
-            # JPEG can be decoded at an eighth of its size, in a fraction of the time.
+            # A JPEG decoder can downscale by up to 8, which takes a fraction of the time.
             opened.draft(mode, (2 * max(height, width),) * 2)
             image = ImageOps.exif_transpose(opened)
             if image.mode == "F" or image.mode.startswith("I"):
-                image = Image.fromarray(_in_eight_bits(np.asarray(image)))
+                levels = np.asarray(image)
+                image, largest_level = Image.fromarray(_to_uint8(levels)), int(levels.max())
             elif image.has_transparency_data or image.mode == "P":
                 image = image.convert("RGBA")
+                if mode != "RGBA":  # Colors under transparent pixels are arbitrary.
+                    white = Image.new("RGBA", image.size, "white")
+                    image = Image.alpha_composite(white, image)
             image = ImageOps.fit(image.convert(mode), (width, height))
-    except Exception as error:  # there is no end to what a broken file can raise
+    except Exception as error:  # broken files raise arbitrary exceptions
         return f"{type(error).__name__}: {error}"
-    return np.asarray(image).reshape(shape)
+    return np.asarray(image).reshape(shape), largest_level
 
 
-def _in_eight_bits(levels: NDArray) -> NDArray[np.uint8]:
-    """Return the upper 8 of 16 bits, of which Pillow would take the lower ones."""
-    if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+def _to_uint8(gray: NDArray) -> NDArray[np.uint8]:
+    """Keep the upper 8 of 16 bits; Pillow would keep the lower ones."""
+    if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > 65535:
         raise ValueError(
-            f"grey levels of type {levels.dtype} from {levels.min():g} to {levels.max():g}, which "
-            "are not those of 16 bits"
+            f"gray levels must be 16-bit integers. Got {gray.dtype} values from {gray.min():g} "
+            f"to {gray.max():g}."
         )
-    return (levels // 256).astype(np.uint8)
+    return (gray // 256).astype(np.uint8)
 
 
-def _listed(unread: dict[str, str], most: int = 20) -> str:
-    """Return a line for each file and its reason, but not too many."""
-    lines = [f"\n  {file}: {reason}" for file, reason in unread.items()]
-    if len(lines) > most:
-        lines[most:] = [f"\n  and {len(lines) - most} more"]
+def _format_failures(failed: dict[str, str], n_max: int = 20) -> str:
+    """Return one line per file with its reason, up to a maximum."""
+    lines = [f"\n  {file}: {reason}" for file, reason in failed.items()]
+    if len(lines) > n_max:
+        lines[n_max:] = [f"\n  and {len(lines) - n_max} more"]
     return "".join(lines)
 
 
-class _Target:
-    """An array that is filled from its start, in memory or in a file.
+class _ArrayWriter:
+    """Write up to ``n_max`` images to an array, in memory or in a ``.npy`` file.
 
-    Parameters
-    ----------
-    n_most : int
-        Rows there is room for.
-
-    shape : tuple of int
-        Of a row.
-
-    file : path-like, default=None
+    The file itself is only ever replaced by a complete file.
     """
 
-    def __init__(
-        self, n_most: int, shape: tuple[int, ...], file: str | os.PathLike[str] | None = None
-    ):
-        self.file = None if file is None else Path(file)
-        self.n_rows = 0
-        full_shape = (n_most, *shape)
-        if self.file is None:
-            self.rows: Any = np.empty(full_shape, np.uint8)
+    def __init__(self, n_max: int, shape: tuple[int, ...], file: str | os.PathLike[str] | None):
+        self.n_written = 0
+        self.file = file
+        self.part, self.kept = Path(f"{file}.part"), Path(f"{file}.kept.part")
+        if file is None:
+            self.images: Any = np.empty((n_max, *shape), np.uint8)
         else:
-            # Whatever happens, there is never half a file under the name that was asked for.
-            self.part = self.file.with_name(self.file.name + ".part")
-            self.rows = np.lib.format.open_memmap(self.part, "w+", np.uint8, full_shape)
+            self.images = np.lib.format.open_memmap(self.part, "w+", np.uint8, (n_max, *shape))
 
-    def append(self, row: NDArray[np.uint8]) -> None:
-        """Put a row behind the others."""
-        self.rows[self.n_rows] = row
-        self.n_rows += 1
-
-    def discard(self) -> None:
-        """Leave no file behind."""
-        if self.file is not None:
-            self.rows = None
-            self.part.unlink(missing_ok=True)
+    def append(self, image: NDArray[np.uint8]) -> None:
+        self.images[self.n_written] = image
+        self.n_written += 1
 
     def finish(self) -> NDArray[np.uint8]:
-        """Return the rows that were put in."""
+        """Return the images that were written."""
         if self.file is None:
-            return self.rows[: self.n_rows]
-        start, (n_most, *shape) = self.rows.offset, self.rows.shape
-        self.rows = None  # and so write what is not yet written
-        if self.n_rows < n_most:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (self.n_rows, *shape)}
-            with open(self.part, "r+b") as file:
-                # As long as the one before: NumPy leaves room for the first axis to change.
-                np.lib.format.write_array_header_1_0(file, header)
-                assert file.tell() == start
-                file.truncate(start + self.n_rows * int(np.prod(shape)))
-        os.replace(self.part, self.file)
+            return self.images[: self.n_written]
+        complete = self.part
+        if self.n_written < len(self.images):
+            complete = self.kept
+            with complete.open("wb") as file:
+                np.save(file, self.images[: self.n_written])
+        self.images = None  # unmap the file, since Windows cannot rename a mapped one
+        complete.replace(self.file)
         return np.load(self.file, mmap_mode="r")
+
+    def close(self) -> None:
+        """Delete temporary files."""
+        self.images = None
+        if self.file is not None:
+            self.part.unlink(missing_ok=True)
+            self.kept.unlink(missing_ok=True)

@@ -9,11 +9,11 @@ from numpy.testing import assert_array_equal
 
 from sktriplet import TripletEmbedder
 from sktriplet.datasets import load_image_folder
-from sktriplet.exceptions import UnreadableImageWarning
+from sktriplet.exceptions import InvalidParameterError, UnreadableImageWarning
 
 Image = pytest.importorskip("PIL.Image")
 
-COLOURS = {"green": (0, 200, 0), "red": (250, 0, 0)}
+COLORS = {"green": (0, 200, 0), "red": (250, 0, 0)}
 
 
 def save(path, pixels, **settings):
@@ -21,18 +21,18 @@ def save(path, pixels, **settings):
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **settings)
 
 
-def plain(colour, height=12, width=12):
-    return np.broadcast_to(np.array(colour, np.uint8), (height, width, np.size(colour)))
+def plain(color, height=12, width=12):
+    return np.broadcast_to(np.array(color, np.uint8), (height, width, np.size(color)))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three images of each of two classes, one of them deeper down, in two formats."""
+    """Three images of each of two classes, in two formats, one of them in a subfolder."""
     path = tmp_path / "images"
-    for name, colour in COLOURS.items():
-        save(path / name / "b.png", plain(colour))
-        save(path / name / "a.jpg", plain(colour), quality=95)
-        save(path / name / "more" / "c.PNG", plain(colour))
+    for name, color in COLORS.items():
+        save(path / name / "b.png", plain(color))
+        save(path / name / "a.jpg", plain(color), quality=95)
+        save(path / name / "more" / "c.PNG", plain(color))
     return path
 
 
@@ -51,10 +51,10 @@ def test_images_and_labels(folder):
         for file in ("a.jpg", "b.png", os.path.join("more", "c.PNG"))
     ]
     for image, label in zip(images, labels, strict=True):
-        assert np.abs(image - np.array(COLOURS[label], float)).max() < 4
+        assert np.abs(image - np.array(COLORS[label], float)).max() < 4
 
 
-def test_pixels_are_those_of_the_file(tmp_path):
+def test_exact_pixels(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 9, 3))
     save(tmp_path / "one" / "1.png", pixels)
     (image,), _ = load(tmp_path, (5, 9, 3))
@@ -63,7 +63,7 @@ def test_pixels_are_those_of_the_file(tmp_path):
 
 class TestShape:
     @pytest.mark.parametrize("shape", [(4, 6), (6, 4, 1), [5, 5, 3], (5, 5, 4)], ids=str)
-    def test_every_kind(self, folder, shape):
+    def test_valid(self, folder, shape):
         images, _ = load(folder, shape)
         assert images.shape == (6, *shape)
 
@@ -72,19 +72,19 @@ class TestShape:
         [(8,), (8, 8, 2), (0, 8), (8.0, 8), "88", 8, (3, 8, 8), (8, 8, 3, 1), None],
         ids=str,
     )
-    def test_wrong(self, folder, shape):
-        with pytest.raises(ValueError, match=r"^shape must be \(height, width\)"):
+    def test_invalid(self, folder, shape):
+        with pytest.raises(ValueError, match=r"^shape must .* Got "):
             load(folder, shape)
 
-    def test_colours_are_made_grey_and_grey_is_made_colour(self, tmp_path):
+    def test_color_conversion(self, tmp_path):
         save(tmp_path / "one" / "1.png", plain((255, 0, 0)))
         save(tmp_path / "one" / "2.png", plain((90,))[..., 0])
-        grey, _ = load(tmp_path, (8, 8))
-        assert grey[:, 0, 0].tolist() == [76, 90]
-        colour, _ = load(tmp_path, (8, 8, 3))
-        assert colour[:, 0, 0].tolist() == [[255, 0, 0], [90, 90, 90]]
+        gray, _ = load(tmp_path, (8, 8))
+        assert gray[:, 0, 0].tolist() == [76, 90]
+        color, _ = load(tmp_path, (8, 8, 3))
+        assert color[:, 0, 0].tolist() == [[255, 0, 0], [90, 90, 90]]
 
-    def test_what_is_too_wide_is_cut_off_on_both_sides(self, tmp_path):
+    def test_symmetric_crop(self, tmp_path):
         pixels = np.zeros((10, 30, 3))
         pixels[:, 10:20] = 255
         save(tmp_path / "one" / "1.png", pixels)
@@ -92,8 +92,8 @@ class TestShape:
         images, _ = load(tmp_path, (10, 10, 3))
         assert (images == 255).all()
 
-    def test_a_large_photograph(self, tmp_path):
-        """JPEG files are decoded at a smaller size, but not too small a one."""
+    def test_large_jpeg(self, tmp_path):
+        """JPEG files are decoded at a smaller size, but not too small."""
         ramp = np.broadcast_to(np.linspace(0, 255, 1200)[None, :, None], (800, 1200, 3))
         save(tmp_path / "one" / "1.jpg", ramp, quality=95)
         save(tmp_path / "one" / "2.png", ramp)
@@ -101,8 +101,8 @@ class TestShape:
         assert np.abs(photograph.astype(int) - exact).max() < 5
 
 
-class TestKindsOfFiles:
-    def test_turned_by_exif(self, tmp_path):
+class TestFileTypes:
+    def test_exif_orientation(self, tmp_path):
         pixels = np.zeros((8, 8, 3))
         pixels[:4] = 255
         exif = Image.Exif()
@@ -111,13 +111,41 @@ class TestKindsOfFiles:
         (image,), _ = load(tmp_path)
         assert_array_equal(image, pixels[::-1])
 
-    def test_sixteen_bits(self, tmp_path):
+    def test_16_bits(self, tmp_path):
         (tmp_path / "one").mkdir()
         Image.fromarray(np.full((8, 8), 50 * 256, np.uint16)).save(tmp_path / "one" / "1.png")
         (image,), _ = load(tmp_path, (8, 8))
         assert (image == 50).all()
 
-    def test_palette_with_transparency(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("dtype", "level"), [(np.float32, 0.5), (np.int32, 70000), (np.int32, -1)]
+    )
+    def test_other_gray_levels(self, tmp_path, dtype, level):
+        save(tmp_path / "a" / "1.png", np.full((9, 9), 50))
+        Image.fromarray(np.full((9, 9), level, dtype)).save(tmp_path / "a" / "2.tiff")
+        with pytest.warns(UnreadableImageWarning, match=f"gray levels .*{level}"):
+            images, _ = load(tmp_path, (8, 8))
+        assert len(images) == 1
+
+    def test_12_bits_in_16(self, tmp_path):
+        """Only 16 of 4,096 gray levels remain."""
+        levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+        (tmp_path / "a").mkdir()
+        Image.fromarray(levels).save(tmp_path / "a" / "1.png")
+        with pytest.warns(UserWarning, match=r"16-bit .*4095.*16 levels"):
+            load_image_folder(tmp_path, (8, 8), verbose=False)
+
+    def test_transparent_pixels_are_white(self, tmp_path):
+        """Whatever color they have."""
+        pixels = np.zeros((8, 8, 4), np.uint8)
+        pixels[..., 0] = 200
+        pixels[:4, :, 3] = 255
+        save(tmp_path / "a" / "1.png", pixels)
+        (image,), _ = load_image_folder(tmp_path, (8, 8, 3), verbose=False)
+        assert (image[:4] == (200, 0, 0)).all()
+        assert (image[4:] == 255).all()
+
+    def test_transparent_palette(self, tmp_path):
         (tmp_path / "one").mkdir()
         image = Image.new("P", (8, 8), 1)
         image.putpalette([0, 0, 0, 10, 20, 30])
@@ -125,7 +153,13 @@ class TestKindsOfFiles:
         (image,), _ = load(tmp_path, (8, 8, 4))
         assert image[0, 0].tolist() == [10, 20, 30, 255]
 
-    def test_hidden_empty_and_stray_ones_are_passed_over(self, folder):
+
+class TestPath:
+    def test_str(self, folder):
+        assert_array_equal(load(str(folder))[0], load(folder)[0])
+
+    def test_ignored_files(self, folder):
+        """Hidden files and folders, empty folders, and files outside of class folders."""
         (folder / "nothing").mkdir()
         (folder / "red" / ".DS_Store").write_text("x")
         (folder / "red" / ".thumbnails").mkdir()
@@ -137,11 +171,39 @@ class TestKindsOfFiles:
         assert len(images) == 6
         assert set(labels) == {"green", "red"}
 
+    def test_not_a_folder(self, tmp_path):
+        with pytest.raises(NotADirectoryError, match=r"^path must .* does not exist"):
+            load(tmp_path / "nowhere")
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(NotADirectoryError, match=r"^path must .* is a file"):
+            load(tmp_path / "file")
+
+    def test_no_files(self, tmp_path):
+        save(tmp_path / "1.png", plain((0, 0, 0)))
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ValueError, match=r"^path must .* no folder with a file"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("path", None),
+        ("memmap", 5),
+        ("return_paths", "yes"),
+        ("n_jobs", 1.5),
+        ("verbose", "no"),
+    ],
+)
+def test_invalid_type(folder, name, value):
+    with pytest.raises(InvalidParameterError, match=f"'{name}' parameter .* Got {value!r}"):
+        load_image_folder(**{"path": folder, name: value})
+
 
 class TestUnreadable:
     @pytest.fixture
     def broken(self, folder):
-        """Files that cannot be read, each in another way, among those that can."""
+        """Files that are unreadable for various reasons, among readable ones."""
         (folder / "green" / "0.png").write_bytes(b"")
         (folder / "green" / "aa.png").write_text("no image at all")
         whole = (folder / "red" / "b.png").read_bytes()
@@ -154,21 +216,22 @@ class TestUnreadable:
 
     names = ("0.png", "aa.png", "bb.png", "big.jpg", "readme.txt")
 
-    @pytest.mark.parametrize("in_a_file", [False, True], ids=["memory", "file"])
-    def test_left_out_and_told(self, broken, tmp_path, in_a_file):
-        file = tmp_path / "images.npy" if in_a_file else None
-        with pytest.warns(UnreadableImageWarning, match="^5 of 11 files could not be") as caught:
-            images, labels, paths = load(broken, memmap=file, return_paths=True)
+    @pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "memmap"])
+    def test_skipped(self, broken, tmp_path, in_memory):
+        memmap = None if in_memory else tmp_path / "images.npy"
+        with pytest.warns(UnreadableImageWarning, match="^5 of 11 files") as caught:
+            images, labels, paths = load(broken, memmap=memmap, return_paths=True)
         assert len(caught) == 1
-        told = caught[0].message
-        assert [os.path.basename(path) for path in told.reasons] == list(self.names)
-        for path, reason in told.reasons.items():
-            assert f"{path}: {reason}" in str(told)
+        assert caught[0].filename == __file__
+        warning = caught[0].message
+        assert [os.path.basename(path) for path in warning.reasons] == list(self.names)
+        for path, reason in warning.reasons.items():
+            assert f"{path}: {reason}" in str(warning)
         assert len(images) == len(labels) == len(paths) == 6
-        for name in COLOURS:
-            assert np.abs(images[labels == name] - np.array(COLOURS[name], float)).max() < 4
+        for name in COLORS:
+            assert np.abs(images[labels == name] - np.array(COLORS[name], float)).max() < 4
 
-    def test_a_long_list_is_cut_short(self, folder):
+    def test_long_message(self, folder):
         for number in range(50):
             (folder / "red" / f"{number:02}.png").write_text("x")
         with pytest.warns(UnreadableImageWarning) as caught:
@@ -176,45 +239,28 @@ class TestUnreadable:
         assert str(caught[0].message).endswith("and 30 more")
         assert len(caught[0].message.reasons) == 50
 
-    @pytest.mark.parametrize("in_a_file", [False, True], ids=["memory", "file"])
-    def test_all_of_them(self, tmp_path, in_a_file):
+    @pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "memmap"])
+    def test_all_files(self, tmp_path, in_memory):
         (tmp_path / "images" / "red").mkdir(parents=True)
         (tmp_path / "images" / "red" / "1.png").write_text("x")
-        file = tmp_path / "images.npy" if in_a_file else None
+        memmap = None if in_memory else tmp_path / "images.npy"
         with pytest.raises(ValueError, match=r"^None of the files .*\n  .*1\.png: Unidentified"):
-            load(tmp_path / "images", memmap=file)
+            load(tmp_path / "images", memmap=memmap)
         assert os.listdir(tmp_path) == ["images"]
 
 
-class TestPath:
-    def test_no_folder(self, tmp_path):
-        with pytest.raises(NotADirectoryError, match=r"^path must be a folder .* does not exist"):
-            load(tmp_path / "nowhere")
-        (tmp_path / "file").write_text("x")
-        with pytest.raises(NotADirectoryError, match="which is a file"):
-            load(tmp_path / "file")
-
-    def test_no_class_folders(self, tmp_path):
-        save(tmp_path / "1.png", plain((0, 0, 0)))
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(ValueError, match=r"^path must hold a folder of images for each class"):
-            load(tmp_path)
-
-    def test_strings_are_paths(self, folder):
-        assert_array_equal(load(str(folder))[0], load(folder)[0])
-
-
 class TestMemmap:
-    def test_same_images(self, folder, tmp_path):
-        file = tmp_path / "images.npy"
+    def test_same_as_in_memory(self, folder, tmp_path):
         in_memory, labels = load(folder)
-        images, same_labels = load(folder, memmap=file)
+        images, same_labels = load(folder, memmap=tmp_path / "images.npy")
         assert isinstance(images, np.memmap)
         assert not images.flags.writeable
         assert_array_equal(images, in_memory)
         assert_array_equal(labels, same_labels)
+        assert sorted(os.listdir(tmp_path)) == ["images", "images.npy"]
 
-    def test_reopened(self, folder, tmp_path):
+    def test_skipped_files(self, folder, tmp_path):
+        """The file has no room for images that could not be read."""
         (folder / "green" / "broken.png").write_text("x")
         file = tmp_path / "images.npy"
         with pytest.warns(UnreadableImageWarning):
@@ -222,16 +268,21 @@ class TestMemmap:
         assert_array_equal(np.load(file, mmap_mode="r"), images)
         assert_array_equal(np.load(file), images)
         assert file.stat().st_size == images.offset + images.size
+        assert sorted(os.listdir(tmp_path)) == ["images", "images.npy"]
 
-    def test_an_older_file_is_replaced_when_all_is_read(self, folder, tmp_path, monkeypatch):
+    def test_interrupted(self, folder, tmp_path, monkeypatch):
+        """An existing file is replaced once all images are loaded, and not before."""
         file = tmp_path / "images.npy"
         file.write_text("old")
+        images = iter([Image.new("RGB", (8, 8))] * 3)
 
         def interrupt(*args):
+            if image := next(images, None):
+                return image
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("sktriplet.datasets._Target.append", interrupt)
+            patch.setattr("PIL.ImageOps.fit", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 load(folder, memmap=file)
         assert file.read_text() == "old"
@@ -239,10 +290,23 @@ class TestMemmap:
         load(folder, memmap=file)
         assert len(np.load(file)) == 6
 
-    def test_trained_from(self, folder, tmp_path):
+    def test_warning_as_error(self, folder, tmp_path):
+        (folder / "red" / "broken.png").write_bytes(b"no image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(UnreadableImageWarning):
+                load(folder, memmap=tmp_path / "images.npy")
+        assert sorted(os.listdir(tmp_path)) == ["images", "images.npy"]
+
+    def test_is_a_folder(self, folder, tmp_path):
+        with pytest.raises(IsADirectoryError, match=r"^memmap must .*"):
+            load(folder, memmap=tmp_path)
+        assert not list(tmp_path.parent.glob("*.part"))
+
+    def test_fit(self, folder, tmp_path):
         for number in range(6):
-            for name, colour in COLOURS.items():
-                save(folder / name / f"{number}.png", plain(colour))
+            for name, color in COLORS.items():
+                save(folder / name / f"{number}.png", plain(color))
         images, labels = load(folder, memmap=tmp_path / "images.npy")
         embedder = TripletEmbedder(2, max_epochs=1, random_state=0).fit(images, labels)
         assert embedder.score(images, labels) == 1
@@ -250,57 +314,31 @@ class TestMemmap:
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_workers_change_nothing(folder, n_jobs, backend):
+def test_n_jobs(folder, n_jobs, backend):
     (folder / "green" / "broken.png").write_text("x")
     with pytest.warns(UnreadableImageWarning):
-        images, labels, paths = load(folder, return_paths=True)
+        expected = load(folder, return_paths=True)
     with joblib.parallel_config(backend), pytest.warns(UnreadableImageWarning):
-        again = load(folder, return_paths=True, n_jobs=n_jobs)
-    for one, other in zip((images, labels, paths), again, strict=True):
-        assert_array_equal(one, other)
+        loaded = load(folder, return_paths=True, n_jobs=n_jobs)
+    for array, expected_array in zip(loaded, expected, strict=True):
+        assert_array_equal(array, expected_array)
 
 
-def test_progress_bar(folder, capsys):
+def test_verbose(folder, capsys):
     load(folder, verbose=True)
     assert "6/6" in capsys.readouterr().err
     load(folder)
     assert capsys.readouterr().err == ""
 
 
-def test_without_pillow(folder, monkeypatch):
+def test_missing_pillow(folder, monkeypatch):
     real_import = builtins.__import__
 
-    def no_pillow(name, *args, **kwargs):
+    def import_without_pillow(name, *args, **kwargs):
         if name.partition(".")[0] == "PIL":
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", no_pillow)
-    with pytest.raises(ImportError, match=r"needs Pillow.*pip install 'sktriplet\[image\]'"):
+    monkeypatch.setattr(builtins, "__import__", import_without_pillow)
+    with pytest.raises(ImportError, match=r"Pillow.*pip install 'sktriplet\[image\]'"):
         load(folder)
-
-
-@pytest.mark.parametrize("levels", [np.full((9, 9), 0.5, np.float32), np.full((9, 9), 70000)])
-def test_grey_levels_that_are_not_those_of_16_bits(tmp_path, levels):
-    save(tmp_path / "a" / "1.png", np.full((9, 9), 50))
-    Image.fromarray(levels.astype(levels.dtype if levels.dtype.kind == "f" else np.int32)).save(
-        tmp_path / "a" / "2.tiff"
-    )
-    with pytest.warns(UnreadableImageWarning, match="grey levels of type .* not those of 16 bits"):
-        images, _ = load(tmp_path, (8, 8))
-    assert len(images) == 1
-
-
-def test_a_warning_that_is_an_error_leaves_no_half_file(folder, tmp_path):
-    (folder / "red" / "broken.png").write_bytes(b"no image")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(UnreadableImageWarning):
-            load(folder, memmap=tmp_path / "out.npy")
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_a_memmap_that_is_a_folder(folder, tmp_path):
-    with pytest.raises(IsADirectoryError, match="memmap must be a file"):
-        load(folder, memmap=tmp_path)
-    assert not list(tmp_path.parent.glob("*.part"))

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Plots of embeddings, training, nearest neighbors and distances, as scikit-learn displays."""
 
 from sktriplet.display._distances import DistanceDisplay
 from sktriplet.display._embedding import EmbeddingDisplay

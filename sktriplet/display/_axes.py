@@ -1,16 +1,15 @@
-"""Pictures of embeddings, of training and of what is found, as scikit-learn's displays.
+"""Matplotlib axes and colors shared by the displays.
 
-Each has ``from_estimator`` and ``from_predictions``; both draw at once, and the display that
-they return can draw again on other axes with ``plot``. matplotlib is needed only then.
+matplotlib is optional, so it is imported only when a figure is created.
 """
 
 from typing import Any
 
-RIGHT, WRONG = "tab:green", "tab:red"
+CORRECT, INCORRECT = "tab:green", "tab:red"
 
 
-def _axes(ax: Any) -> Any:
-    """Return axes to draw on."""
+def make_axes(ax: Any) -> Any:
+    """Return ``ax``, or the axes of a new figure if it is None."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -18,34 +17,22 @@ def _axes(ax: Any) -> Any:
     return plt.subplots(layout="constrained")[1]
 
 
-def _stacked_axes(ax: Any, n_panels: int) -> Any:
-    """Return panels below each other that share their x axis."""
+def make_grid(
+    ax: Any,
+    shape: tuple[int, int],
+    figsize: tuple[float, float],
+    *,
+    hspace: float,
+    sharex: bool = False,
+) -> Any:
+    """Subdivide ``ax``, or a new figure of size ``figsize`` if it is None."""
     if ax is None:
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(6.4, 1 + 1.9 * n_panels), layout="constrained")
-        return figure.subplots(n_panels, 1, sharex=True, squeeze=False)[:, 0]
-    return _divided(ax, n_panels, 1, sharex=True, hspace=0.15)[:, 0]
-
-
-def _image_grid(ax: Any, n_rows: int, n_columns: int) -> Any:
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        size = 0.4 + 0.8 * n_columns, 0.4 + 0.9 * n_rows
-        return plt.figure(figsize=size, layout="constrained").subplots(
-            n_rows, n_columns, squeeze=False
-        )
-    return _divided(ax, n_rows, n_columns, hspace=0.4)
-
-
-def _divided(ax: Any, n_rows: int, n_columns: int, *, hspace: float, sharex: bool = False) -> Any:
-    """Divide the place of axes into a grid of others."""
-    if ax.get_subplotspec() is None:
-        raise ValueError(
-            "ax must be one of a figure's subplots, so that its place can be divided. Got axes "
-            "that were put there by add_axes."
-        )
-    ax.axis("off")
-    grid = ax.get_subplotspec().subgridspec(n_rows, n_columns, hspace=hspace)
+        grid = plt.figure(figsize=figsize, layout="constrained").add_gridspec(*shape)
+    elif ax.get_subplotspec() is None:
+        raise ValueError("ax must be a subplot of a figure. Got axes created by add_axes.")
+    else:
+        ax.axis("off")
+        grid = ax.get_subplotspec().subgridspec(*shape, hspace=hspace)
     return grid.subplots(sharex=sharex, squeeze=False)

@@ -1,32 +1,33 @@
-"""TODO."""
+"""Histograms of pair distances."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from sktriplet.display._axes import _axes
+from sktriplet.display._axes import make_axes
 
 
 class DistanceDisplay:
-    """How far apart pairs are that are the same, and pairs that are different.
+    """Histograms of the distances of same-class pairs and of different-class pairs.
 
     Parameters
     ----------
     distances : ndarray of shape (n_pairs,)
-
+        Distance between the two samples of each pair.
     same : ndarray of shape (n_pairs,)
-        Whether each pair is the same.
-
+        True for pairs of the same class.
     threshold : float, default=None
-        The largest distance at which a pair is held to be the same.
+        Largest distance at which a pair is predicted to be the same. If given, it is plotted
+        and the error rates are shown.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-
+        Axes with the plot.
     figure_ : matplotlib Figure
+        Figure that contains the axes.
 
     Examples
     --------
@@ -44,35 +45,29 @@ class DistanceDisplay:
     @classmethod
     def from_estimator(
         cls, estimator: Any, pairs: Any, y: ArrayLike, *, ax: Any = None, **kwargs: Any
-    ) -> "DistanceDisplay":
-        """Draw the distances that a verifier finds, and its threshold.
+    ) -> Self:
+        """Plot the distances and the threshold of a fitted verifier.
 
         Parameters
         ----------
-        estimator : fitted PairVerifier
-
+        estimator : PairVerifier
+            Fitted verifier.
         pairs : array-like of shape (n_pairs, 2, ...)
-
+            Pairs of samples.
         y : array-like of shape (n_pairs,)
-            Whether each pair is the same.
-
+            True for pairs of the same class.
         ax : matplotlib Axes, default=None
-            None draws on a new figure.
-
-        **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.hist`.
+            Axes to plot on. If None, a new figure is created.
+        **kwargs : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
-        DistanceDisplay
+        display : DistanceDisplay
+            Display with the plot.
         """
-        return cls.from_predictions(
-            y,
-            estimator.decision_function(pairs),
-            threshold=estimator.threshold_,
-            ax=ax,
-            **kwargs,
-        )
+        decisions = estimator.decision_function(pairs)
+        return cls.from_predictions(y, decisions, threshold=estimator.threshold_, ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -83,76 +78,64 @@ class DistanceDisplay:
         threshold: float | None = None,
         ax: Any = None,
         **kwargs: Any,
-    ) -> "DistanceDisplay":
-        """Draw distances.
+    ) -> Self:
+        """Plot distances.
 
         Parameters
         ----------
         y : array-like of shape (n_pairs,)
-            Whether each pair is the same.
-
+            True for pairs of the same class.
         decisions : array-like of shape (n_pairs,)
-            Minus the distances, as from ``decision_function``.
-
+            Negative distances, as returned by :meth:`sktriplet.PairVerifier.decision_function`.
         threshold : float, default=None
-            The largest distance at which a pair is held to be the same.
-
+            Largest distance at which a pair is predicted to be the same.
         ax : matplotlib Axes, default=None
-            None draws on a new figure.
-
-        **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.hist`.
+            Axes to plot on. If None, a new figure is created.
+        **kwargs : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
-        DistanceDisplay
+        display : DistanceDisplay
+            Display with the plot.
         """
         same, distances = column_or_1d(y), -column_or_1d(decisions)
         check_consistent_length(same, distances)
         if not np.isin(same, [0, 1]).all():
-            raise ValueError(
-                "y must say of each pair whether it is the same, True or False. "
-                f"Got {np.unique(same)[:5].tolist()}."
-            )
-        same = same.astype(bool)
-        return cls(distances, same, threshold=threshold).plot(ax=ax, **kwargs)
+            got = np.unique(same)[:5].tolist()
+            raise ValueError(f"y must contain only True and False, or 1 and 0. Got {got}.")
+        return cls(distances, same.astype(bool), threshold=threshold).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax: Any = None, **kwargs: Any) -> "DistanceDisplay":
-        """Draw a histogram of each kind, each with an area of one.
+    def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Plot one histogram per type of pair, each with unit area.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None draws on a new figure.
-
-        **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.hist`.
+            Axes to plot on. If None, a new figure is created.
+        **kwargs : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
-        DistanceDisplay
-            Itself.
+        self : object
+            Display with the plot.
         """
-        ax = _axes(ax)
-        style = {
-            "bins": np.histogram_bin_edges(self.distances, bins=60),
-            "density": True,
-            "alpha": 0.6,
-            **kwargs,
-        }
-        for kind, color, name in [(True, "C0", "same"), (False, "C1", "different")]:
-            distances = self.distances[self.same == kind]
+        ax = make_axes(ax)
+        bins = np.histogram_bin_edges(self.distances, bins=60)
+        style = {"bins": bins, "density": True, "alpha": 0.6}
+        for is_same, color, name in [(True, "C0", "same"), (False, "C1", "different")]:
+            distances = self.distances[self.same == is_same]
             if not len(distances):
                 continue
             label = f"{name} ({len(distances):,} pairs)"
             if self.threshold is not None:
-                wrong = np.mean((distances <= self.threshold) != kind)
-                label += f", {wrong:.1%} wrong"
-            ax.hist(distances, label=label, **{"color": color, **style})
+                errors = np.mean((distances <= self.threshold) != is_same)
+                label += f", {errors:.1%} errors"
+            ax.hist(distances, label=label, **{"color": color, **style, **kwargs})
         if self.threshold is not None:
-            ax.axvline(
-                self.threshold, color="black", ls="--", label=f"threshold {self.threshold:.3g}"
-            )
+            label = f"threshold {self.threshold:.3g}"
+            ax.axvline(self.threshold, color="black", linestyle="--", label=label)
         ax.set(xlabel="distance", ylabel="density")
         ax.margins(y=0.3)
         ax.legend(framealpha=0.9)

@@ -1,34 +1,44 @@
-"""TODO."""
+"""Images of queries and their nearest neighbors."""
 
-from typing import Any
+from math import isqrt
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from sktriplet.display._axes import RIGHT, WRONG, _image_grid
+from sktriplet.display._axes import CORRECT, INCORRECT, make_grid
 
-# So many of an image matplotlib can draw, and only where they come last.
+# Numbers of channels that matplotlib accepts, in the last dimension only.
 CHANNELS = (1, 3, 4)
 
 
 class NeighborsDisplay:
-    """Queries and their nearest neighbours, a row of images each, right and wrong marked.
+    """Images of queries and their nearest neighbors, framed in green if of the same class.
 
     Parameters
     ----------
     images : ndarray of shape (n_queries, 1 + n_neighbors, height, width[, channels])
-        Each query, then its neighbours from the nearest on.
-
+        Image of each query, followed by its neighbors from nearest to farthest.
     labels : ndarray of shape (n_queries, 1 + n_neighbors)
-        Their classes.
+        Class labels of the images.
 
     Attributes
     ----------
     ax_ : ndarray of matplotlib Axes of shape (n_queries, 1 + n_neighbors)
-
+        Axes with the images.
     figure_ : matplotlib Figure
+        Figure that contains the axes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sktriplet.display import NeighborsDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> NeighborsDisplay.from_predictions(X, y, X, queries=[0, 1], n_neighbors=3).labels
+    array([[0, 0, 0, 0],
+           [1, 1, 1, 1]])
     """
 
     def __init__(self, images: NDArray, labels: NDArray):
@@ -46,32 +56,30 @@ class NeighborsDisplay:
         queries: ArrayLike | None = None,
         n_neighbors: int = 8,
         ax: Any = None,
-    ) -> "NeighborsDisplay":
-        """Draw the neighbours that rows have among each other.
+    ) -> Self:
+        """Plot the nearest neighbors of samples in the embedding of a fitted transformer.
 
         Parameters
         ----------
-        estimator : fitted transformer
-
-        X : array-like of shape (n_rows, ...)
-
-        y : array-like of shape (n_rows,)
-
-        images : array-like of shape (n_rows, height, width[, channels]), default=None
-            What to show; channels may come first, too. None shows the rows of X, where they
-            are images or are flattened from square ones.
-
-        queries : array-like of int, default=None
-            Which rows to search with. None takes the first row of each class, of 8 at most.
-
+        estimator : estimator instance
+            Fitted transformer.
+        X : array-like of shape (n_samples, ...)
+            Samples to transform.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        images : array-like of shape (n_samples, height, width[, channels]), default=None
+            Images to show, also channels-first or flattened from squares. If None, X is shown.
+        queries : array-like of int or bool, default=None
+            Indices or mask of the queries. By default, the first sample of up to 8 classes.
         n_neighbors : int, default=8
-
+            Number of neighbors of each query, the query excluded.
         ax : matplotlib Axes, default=None
-            Its place is divided among the images. None draws on a new figure.
+            Axes to subdivide. If None, a new figure is created.
 
         Returns
         -------
-        NeighborsDisplay
+        display : NeighborsDisplay
+            Display with the plot.
         """
         shown = X if images is None else images
         return cls.from_predictions(
@@ -88,95 +96,97 @@ class NeighborsDisplay:
         queries: ArrayLike | None = None,
         n_neighbors: int = 8,
         ax: Any = None,
-    ) -> "NeighborsDisplay":
-        """Draw the neighbours that embeddings have among each other.
+    ) -> Self:
+        """Plot the nearest neighbors of samples, given embeddings.
 
         Parameters
         ----------
-        embeddings : array-like of shape (n_rows, n_components)
-
-        y : array-like of shape (n_rows,)
-
-        images : array-like of shape (n_rows, height, width[, channels]) or (n_rows, side * side)
-            Channels may come first, too.
-
+        embeddings : array-like of shape (n_samples, n_components)
+            Embeddings to search.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        images : array-like of shape (n_samples, height, width[, channels])
+            Images to show, also channels-first or flattened from squares.
         queries : array-like of int or bool, default=None
-            Which rows to search with. None takes the first row of each class, of 8 at most.
-
+            Indices or mask of the queries. By default, the first sample of up to 8 classes.
         n_neighbors : int, default=8
-
+            Number of neighbors of each query, the query excluded.
         ax : matplotlib Axes, default=None
-            Its place is divided among the images. None draws on a new figure.
+            Axes to subdivide. If None, a new figure is created.
 
         Returns
         -------
-        NeighborsDisplay
+        display : NeighborsDisplay
+            Display with the plot.
         """
         points = check_array(embeddings, input_name="embeddings")
-        labels, pictures = column_or_1d(y), np.asarray(images)
+        labels, pictures = column_or_1d(y), _to_images(images)
         check_consistent_length(points, labels, pictures)
-        if pictures.ndim == 2:
-            side = int(np.sqrt(pictures.shape[1]))
-            if side * side != pictures.shape[1]:
-                raise ValueError(
-                    "images must have shape (n_rows, height, width[, channels]), or be flattened "
-                    f"from square ones. Got shape {pictures.shape}."
-                )
-            pictures = pictures.reshape(-1, side, side)
-        elif pictures.ndim == 4 and pictures.shape[3] not in CHANNELS:
-            pictures = np.moveaxis(pictures, 1, 3)
         if queries is None:
             queries = np.sort(np.unique(labels, return_index=True)[1])[:8]
-        asked = np.arange(len(points))[np.atleast_1d(queries)]  # also of -1, or of a mask
-        if not 1 <= n_neighbors < len(points):
-            raise ValueError(
-                f"n_neighbors must be >= 1 and less than the number of rows, {len(points)}. "
-                f"Got {n_neighbors}."
-            )
-        found = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(points)
-        nearest = found.kneighbors(points[asked], return_distance=False)
-        # A row may share its place with others, and so not be the first that it finds.
-        others = [
-            neighbors[neighbors != query][:n_neighbors]
-            for query, neighbors in zip(asked, nearest, strict=True)
-        ]
-        rows = np.column_stack([asked, others])
-        return cls(pictures[rows], labels[rows]).plot(ax=ax)
+        indices = np.arange(len(labels))[np.atleast_1d(queries)]  # resolves -1 and masks
+        shown = np.column_stack([indices, _nearest(points, indices, n_neighbors)])
+        return cls(pictures[shown], labels[shown]).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None, **kwargs: Any) -> "NeighborsDisplay":
-        """Draw.
+    def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Plot one row of images per query.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Its place is divided among the images. None draws on a new figure.
-
-        **kwargs
-            Passed to :meth:`matplotlib.axes.Axes.imshow`.
+            Axes to subdivide. If None, a new figure is created.
+        **kwargs : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
-        NeighborsDisplay
-            Itself.
+        self : object
+            Display with the plot.
         """
-        n_queries, n_shown = self.labels.shape
-        axes = _image_grid(ax, n_queries, n_shown)
+        n_queries, n_columns = self.labels.shape
+        figsize = 0.4 + 0.8 * n_columns, 0.4 + 0.9 * n_queries
+        axes = make_grid(ax, (n_queries, n_columns), figsize, hspace=0.4)
         style = {"cmap": "gray", "interpolation": "nearest", **kwargs}
-        for row, column in np.ndindex(n_queries, n_shown):
-            panel = axes[row, column]
-            panel.imshow(self.images[row, column], **style)
+        for (query, rank), panel in np.ndenumerate(axes):
+            label = self.labels[query, rank]
+            panel.imshow(self.images[query, rank], **style)
             panel.set(xticks=[], yticks=[])
-            right = self.labels[row, column] == self.labels[row, 0]
-            frame = "black" if column == 0 else RIGHT if right else WRONG
-            panel.spines[:].set(color=frame, linewidth=1 if column == 0 else 2.5)
-            if column == 0:
-                panel.set_ylabel(
-                    self.labels[row, 0], rotation=0, horizontalalignment="right", va="center"
-                )
-            elif not right:
-                panel.set_xlabel(self.labels[row, column], color=WRONG, fontsize=8, labelpad=2)
-        axes[0, 0].set_title("query", fontsize=9)
-        for number in range(1, n_shown):
-            axes[0, number].set_title(str(number), fontsize=9)
+            if query == 0:
+                panel.set_title(str(rank or "query"), fontsize=9)
+            if rank == 0:
+                panel.set_ylabel(label, rotation=0, horizontalalignment="right", va="center")
+            elif label == self.labels[query, 0]:
+                panel.spines[:].set(color=CORRECT, linewidth=2.5)
+            else:
+                panel.spines[:].set(color=INCORRECT, linewidth=2.5)
+                panel.set_xlabel(label, color=INCORRECT, fontsize=8, labelpad=2)
         self.ax_, self.figure_ = axes, axes[0, 0].figure
         return self
+
+
+def _to_images(images: ArrayLike) -> NDArray:
+    """Return images as matplotlib takes them: not flattened, and with the channels last."""
+    images = np.asarray(images)
+    if images.ndim == 2:
+        side = isqrt(images.shape[1])
+        if side * side != images.shape[1]:
+            raise ValueError(
+                "images must have shape (n_samples, height, width[, channels]) or be flattened "
+                f"from square images. Got shape {images.shape}."
+            )
+        return images.reshape(-1, side, side)
+    if images.ndim == 4 and images.shape[3] not in CHANNELS:
+        return np.moveaxis(images, 1, 3)
+    return images
+
+
+def _nearest(embeddings: NDArray, queries: NDArray, n_neighbors: int) -> NDArray[np.intp]:
+    """Return the indices of the neighbors of each query, without the query."""
+    if not 1 <= n_neighbors < len(embeddings):
+        limits = f"at least 1 and less than n_samples={len(embeddings)}"
+        raise ValueError(f"n_neighbors must be {limits}. Got {n_neighbors}.")
+    search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(embeddings)
+    found = search.kneighbors(embeddings[queries], return_distance=False)
+    # A query with duplicates is not always its own first neighbor, or among those found.
+    others = [indices[indices != query] for indices, query in zip(found, queries, strict=True)]
+    return np.stack([indices[:n_neighbors] for indices in others])

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.decomposition import PCA
+
+from sktriplet.display import EmbeddingDisplay
+
+
+def test_embedding_two_components(iris, legend_texts):
+    X, y = iris
+    display = EmbeddingDisplay.from_predictions(X[:, :2], y)
+    assert_array_equal(display.points, X[:, :2])
+    for label, points in enumerate(display.ax_.collections):
+        assert_array_equal(points.get_offsets(), X[y == label, :2])
+    assert legend_texts(display.ax_) == ["0", "1", "2"]
+    assert display.ax_.get_xlabel() == "component 1"
+    assert display.ax_.get_ylabel() == "component 2"
+
+
+def test_embedding_pca(iris, identity):
+    X, y = iris
+    display = EmbeddingDisplay.from_estimator(identity, X, y)
+    assert display.points == pytest.approx(PCA(2).fit_transform(X))
+    assert display.ax_.get_xlabel() == "principal component 1 (92% of variance)"
+
+
+def test_embedding_many_classes(rng, legend_texts):
+    """Classes beyond the palette differ by marker, and the legend fits into the figure."""
+    classes = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    y = classes[np.arange(260) % 26]
+    display = EmbeddingDisplay.from_predictions(rng.normal(size=(260, 2)), y)
+    display.figure_.canvas.draw()
+    assert legend_texts(display.ax_) == classes.tolist()
+    styles = {
+        (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
+        for points in display.ax_.collections
+    }
+    assert len(styles) == 26
+    box = display.ax_.get_legend().get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= display.figure_.bbox.y1
+    assert box.x1 <= display.figure_.bbox.x1
+
+
+def test_embedding_kwargs(iris, identity):
+    display = EmbeddingDisplay.from_estimator(identity, *iris, alpha=0.2, color="black")
+    for points in display.ax_.collections:
+        assert_array_equal(points.get_facecolor(), [[0, 0, 0, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "y", "match"),
+    [
+        ([[0.0], [1.0]], [0, 1], "1 feature"),
+        ([[0.0, np.nan], [1.0, 0.0]], [0, 1], "embeddings contains NaN"),
+        ([[0.0, 1.0], [1.0, 0.0]], [0, 1, 1], r"inconsistent numbers of samples: \[2, 3\]"),
+    ],
+)
+def test_embedding_invalid(embeddings, y, match):
+    with pytest.raises(ValueError, match=match):
+        EmbeddingDisplay.from_predictions(embeddings, y)
