@@ -1,116 +1,106 @@
-"""Embeddings of rows by an embedder that has not seen them.
+"""Cross-fitting: embedders for held-out samples, as thresholds must be set on unseen data.
 
-Thresholds must be set on rows that had no part in training: those that had are nearer to
-each other, and nearest of all within the classes that the network was taught to draw together.
+Training draws the samples of a class together, which biases the distances between them.
 """
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import PredefinedSplit
+from sklearn.model_selection import GroupKFold, StratifiedKFold
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import HasMethods
 
-N_FOLDS = 5
+from sktriplet._embedder import TripletEmbedder
+from sktriplet._input_validation import TrainingData, validate_feature_names, validate_training_data
+from sktriplet._parameters import Interval, validate_parameters
+
+MAX_FOLDS = 5
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-@dataclass
-class Fold:
-    """One part of the rows held out.
+class InstanceWithMethods(HasMethods):
+    """scikit-learn's constraint, but classes do not satisfy it."""
 
-    Parameters
-    ----------
-    embedder : object with ``transform``
-        Fitted without the rows of ``test``.
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, type) and super().is_satisfied_by(val)
 
-    train, test : ndarray of int
-        Row numbers. The classes of both are apart, where there are enough classes.
+
+class CrossFittingEstimator(MetaEstimatorMixin, BaseEstimator):
+    """Base class of estimators that set a threshold by cross-fitting an embedder."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [InstanceWithMethods(["fit", "transform"]), None],
+        "cv": [Interval(Integral, 2, None, closed="left"), InstanceWithMethods(["split"]), None],
+    }
+
+    def _validate_fit(self, X: Any, y: Any) -> tuple[Any, TrainingData]:
+        """Check parameters and data, and return the embedder to clone and the data."""
+        validate_parameters(self, **self.get_params(deep=False))
+        data = validate_training_data(self, X, y)
+        embedder = TripletEmbedder() if self.estimator is None else self.estimator
+        if isinstance(embedder, FrozenEstimator):
+            validate_feature_names(embedder, X)
+        return embedder, data
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+def cross_fitting_splits(X: NDArray | csr_array, y: NDArray, cv: Any) -> list[Split]:
+    """Return the training and test indices of every fold, if possible of disjoint classes.
+
+    A splitter is called with the classes as groups. Otherwise, folds consist of whole classes if
+    there are at least two per fold, and of consecutive samples of every class if not.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        if cv is None or isinstance(cv, Integral):
+            warnings.filterwarnings("ignore", "The least populated class")
+            cv = _default_splitter(y, cv)
+        return list(cv.split(X, y, groups=y))
 
-    embedder: Any
-    train: NDArray[np.intp]
-    test: NDArray[np.intp]
+
+def _default_splitter(y: NDArray, n_folds: Any) -> GroupKFold | StratifiedKFold:
+    class_counts = np.unique(y, return_counts=True)[1]
+    min_folds, max_folds = n_folds or 2, n_folds or MAX_FOLDS
+    if len(class_counts) >= 2 * max_folds:
+        return GroupKFold(max_folds)
+    if class_counts.max() < 2 * min_folds:  # no class has a pair of samples in every fold
+        raise ValueError(
+            f"Cross-fitting needs at least {2 * max_folds} classes in y, or a class with at least "
+            f"{2 * min_folds} samples. Got {len(class_counts)} classes, the largest with "
+            f"{class_counts.max()} samples."
+        )
+    return StratifiedKFold(min(max_folds, class_counts.max() // 2))
 
 
-def held_out_folds(
-    embedder: Any, X: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp], cv: Any
-) -> Iterator[Fold]:
-    """Yield folds, each with an embedder that was fitted on its training rows.
-
-    Parameters
-    ----------
-    embedder : transformer
-        Cloned for each fold. A :class:`~sklearn.frozen.FrozenEstimator` is not fitted, and
-        is taken not to have seen any of the rows.
-
-    X : ndarray of shape (n_rows, ...), or CSR matrix
-
-    classes : ndarray of shape (n_classes,)
-
-    labels : ndarray of shape (n_rows,)
-        Positions in ``classes``.
-
-    cv : int, splitter or None
-        A splitter is called with the classes as groups. An int is a number of folds:
-        of classes where each fold gets two or more, of rows of every class otherwise.
-        None is as many as there can be, at most 5.
-
-    Raises
-    ------
-    ValueError
-        If it comes from the embedder, a note says in which fold.
-    """
-    y = classes[labels]
-    if cv is None or isinstance(cv, Integral):
-        splits = list(PredefinedSplit(_fold_numbers(labels, cv)).split())
-    else:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The groups parameter is ignored")
-            splits = list(cv.split(X, y, groups=y))
-    is_fitted = isinstance(embedder, FrozenEstimator)
+def cross_fitted_embedders(
+    embedder: Any, X: NDArray | csr_array, y: NDArray, splits: list[Split]
+) -> Iterator[tuple[Any, NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield, for every split, a clone fitted on the training samples, and both index arrays."""
     for number, (train, test) in enumerate(splits, start=1):
-        fitted = clone(embedder)
-        if not is_fitted:
-            try:
-                fitted.fit(X[train], y[train])
-            except ValueError as error:
-                error.add_note(f"Rows held out in fold {number} of {len(splits)} were left out.")
-                raise
-        yield Fold(fitted, train, test)
+        try:
+            fitted = clone(embedder).fit(X[train], y[train])
+        except Exception as error:
+            error.add_note(f"Raised by the embedder that is fitted without fold {number}.")
+            raise
+        yield fitted, train, test
 
 
-def embed(embedder: Any, rows: NDArray | csr_array) -> NDArray:
-    """Return the embeddings of rows whose columns have been checked, and have no names any more."""
+def embed(embedder: Any, X: NDArray | csr_array) -> NDArray:
+    """Embed samples whose feature names were already checked."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        return np.asarray(embedder.transform(rows))
-
-
-def _fold_numbers(labels: NDArray[np.intp], n_folds: Any) -> NDArray[np.intp]:
-    counts = np.bincount(labels)
-    wanted = n_folds or N_FOLDS
-    if len(counts) >= 2 * wanted:
-        # Dealt like cards, the largest first, so that each fold gets large and small ones.
-        shuffled = np.random.default_rng(0).permutation(len(counts))
-        dealt = shuffled[np.argsort(-counts[shuffled], kind="stable")]
-        fold_of_class = np.empty(len(counts), dtype=np.intp)
-        fold_of_class[dealt] = np.arange(len(counts)) % wanted
-        return fold_of_class[labels]
-    least = n_folds or 2
-    if counts.max() < 2 * least:
-        raise ValueError(
-            f"Holding rows out needs {2 * wanted} or more classes in y, or a class with "
-            f"{2 * least} or more rows. Got {len(counts)} classes, the largest with "
-            f"{counts.max()} rows."
-        )
-    # Consecutive rows of a class stay together: they may be frames of one film.
-    order = np.argsort(labels, kind="stable")
-    number_in_class = np.empty(len(labels), dtype=np.intp)
-    number_in_class[order] = np.concatenate([np.arange(count) for count in counts])
-    return number_in_class * min(wanted, counts.max() // 2) // counts[labels]
+        return np.asarray(embedder.transform(X))

@@ -1,97 +1,101 @@
-"""`OpenSetClassifier`: which of the known classes a row is of, or none."""
+"""Open-set identification: classification with a reject option."""
 
-from numbers import Integral
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.frozen import FrozenEstimator
+from sklearn.base import ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sktriplet._embedder import TripletEmbedder
 from sktriplet._input_validation import (
-    remember,
-    validate_enrolment,
-    validate_names,
-    validate_rows,
-    validate_training_data,
+    set_fitted_attributes,
+    validate_enrollment,
+    validate_samples,
 )
-from sktriplet._parameters import validate_parameters
-from sktriplet.metrics._operating_point import most_within, threshold_at
-from sktriplet.recognition._cross_fitting import embed, held_out_folds
+from sktriplet._labels import concatenate_labels
+from sktriplet._parameters import Interval
+from sktriplet.metrics._operating_point import check_rate_is_measurable, threshold_at_fpr
+from sktriplet.recognition._cross_fitting import (
+    CrossFittingEstimator,
+    cross_fitted_embedders,
+    cross_fitting_splits,
+    embed,
+)
 
 
-class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Say which of the enrolled classes a row is of, or that it is of none.
+class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
+    """Classify samples into enrolled classes, or reject them as unknown.
 
-    A row is identified as the class of its nearest enrolled row, unless that is farther
-    than a threshold: then it is unknown. The threshold is set on strangers: the
-    classes are dealt into folds, and the rows of each are looked for among the
-    others, by an embedder that has seen the others only.
+    A sample is assigned the class of its nearest enrolled sample, or ``unknown_label_`` if
+    their distance exceeds a threshold. `fit` sets the threshold on cross-fitted distances.
 
-    `enroll` adds rows, and whole classes, without training.
+    `enroll` adds samples, also of new classes, without training.
 
     Parameters
     ----------
     estimator : transformer, default=None
-        The embedder, fitted with ``fit(X, y)``. None is a
-        :class:`~sktriplet.TripletEmbedder` with its defaults. One that is fitted goes in
-        as a :class:`~sklearn.frozen.FrozenEstimator`; then `fit` sets the threshold and
-        enrolls, and must be given rows that it was not fitted on.
+        Embedder with the methods ``fit(X, y)`` and ``transform(X)``. If None, a
+        :class:`~sktriplet.TripletEmbedder` with default parameters is used. A fitted embedder
+        in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must then receive
+        samples that the embedder was not fitted on.
 
     target_fpir : float, default=0.05
-        Which part of the strangers may be identified as someone: the false positive
-        identification rate.
+        Target false-positive identification rate (FPIR): the fraction of impostors, samples of
+        classes that are not enrolled, that may be identified as an enrolled class.
 
-    unknown_label : str, int or None, default=None
-        What `predict` says of strangers. None is ``"unknown"`` where labels are strings.
-        Where they are numbers it is -1, or one less than the least label if that is lower.
+    unknown_label : str or int, default=None
+        Label of rejected samples. If None, it is ``"unknown"`` for string labels; for numeric
+        labels it is -1, or the smallest label minus one if that is lower.
 
-    cv : int, splitter or None, default=None
-        How strangers are made. None is 5 folds of classes where y has 10 or more of them. Where
-        it has fewer, rows are held out and looked for among the other classes; then their
-        classes were seen in training, and real strangers are identified more often than
-        asked for. An int is the number of folds. A splitter, such as
-        :class:`~sklearn.model_selection.GroupKFold`, is called with the classes as groups.
+    cv : int or splitter, default=None
+        Number of folds, or a splitter such as :class:`~sklearn.model_selection.GroupKFold`,
+        which is called with the classes as groups. None means up to 5 folds. Folds consist of
+        whole classes if ``y`` has at least two classes per fold, and of samples of all classes
+        otherwise. In the latter case, the embedder has seen the classes of the impostors, and
+        the FPIR on new classes is higher than the target.
 
     Attributes
     ----------
     estimator_ : transformer
-        Fitted on all rows.
+        Embedder fitted on all samples.
 
     threshold_ : float
-        The largest Euclidean distance between embeddings at which a row is identified.
+        Largest Euclidean distance in the embedding space at which a sample is identified.
 
     classes_ : ndarray of shape (n_classes,)
-        The enrolled classes.
+        Enrolled classes.
 
     unknown_label_ : str or int
-        What `predict` says of strangers.
+        Label of rejected samples.
 
     n_features_in_ : int
-        Number of features seen in fit; of images, the product of `input_shape_`.
+        Number of features seen during `fit`; for images, the product of `input_shape_`.
 
     input_shape_ : tuple of int
-        Of a row as fit has seen it.
+        Shape of a sample seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen in fit, where X has names that are all strings.
+        Names of features seen during `fit`. Defined only if `X` has feature names that are all
+        strings.
 
     See Also
     --------
-    PairVerifier : Says whether two rows are of one class.
-    sktriplet.metrics.detection_identification_rate_score : How well strangers are kept out
-        and the others identified.
+    PairVerifier : Decide whether two samples belong to the same class.
+    sktriplet.metrics.detection_identification_rate_score : Identification rate at a fixed FPIR.
 
     Notes
     -----
-    The threshold is right for as many classes as `fit` had. The more are enrolled
-    later, the more often a stranger is near to one of them.
+    For every fold, a clone of the embedder is fitted on the other folds. The held-out samples
+    act as impostors: the distance of an impostor is the one to the nearest sample of another
+    class in the other folds. The threshold is the largest one that accepts at most a
+    fraction ``target_fpir`` of the impostors of all folds. Finally, the embedder is fitted on
+    all samples, which are then enrolled.
+
+    The threshold holds for about as many classes as `fit` received: the more classes are
+    enrolled later, the likelier an impostor is close to one of them.
 
     Examples
     --------
@@ -107,6 +111,12 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     array([0, 1, 2, 3, 4, 5, 6, 7, 9])
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CrossFittingEstimator._parameter_constraints,
+        "target_fpir": [Interval(Real, 0, 1, closed="neither")],
+        "unknown_label": [str, Interval(Integral, None, None, closed="neither"), None],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -120,199 +130,194 @@ class OpenSetClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.unknown_label = unknown_label
         self.cv = cv
 
-    def fit(self, X: Any, y: Any) -> "OpenSetClassifier":
-        """Fit the embedder, set the threshold on classes held out from it, and enroll all.
+    def fit(self, X: Any, y: Any) -> Self:
+        """Set the threshold by cross-fitting, fit the embedder, and enroll all samples.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Training samples.
 
-        y : array-like of shape (n_rows,)
-            Class labels.
+        y : array-like of shape (n_samples,)
+            Class labels, all strings or all numbers.
 
         Returns
         -------
-        OpenSetClassifier
-            Itself.
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         InvalidParameterError
-            If a parameter has a value that it cannot have.
+            If a parameter is invalid.
         ValueError
-            If X or y cannot be learned from, there are too few rows for `target_fpir`, or
-            the unknown label is that of a class, or a number where classes are strings.
+            If `X` or `y` is invalid, if there are too few samples for cross-fitting or for
+            `target_fpir`, or if `unknown_label` is a class or differs from the classes in type.
         """
-        validate_parameters(self)
-        rows, labels, seen = validate_training_data(self, X, y)
-        classes = seen.pop("classes_")
-        embedder = TripletEmbedder() if self.estimator is None else self.estimator
-        if isinstance(embedder, FrozenEstimator):
-            validate_names(embedder, X)
-        unknown_label = self._label_for_strangers(classes)
-        if self.cv is None or isinstance(self.cv, Integral):  # each row is held out once
-            self._check_rate(len(labels))
-        distances = self._distances_of_strangers(embedder, rows, classes, labels)
-        self._check_rate(len(distances))
-        threshold = threshold_at(self.target_fpir, distances)
-        fitted = clone(embedder)
-        if not isinstance(embedder, FrozenEstimator):
-            fitted.fit(rows, classes[labels])
+        embedder, data = self._validate_fit(X, y)
+        unknown_label = self._resolve_unknown_label(data.classes)
+        X, y, labels = data.X, data.classes[data.labels], data.labels
+        splits = cross_fitting_splits(X, y, self.cv)
+        n_impostors = sum(len(test) for _, test in splits)
+        check_rate_is_measurable("target_fpir", self.target_fpir, n_impostors, self)
+        distances = [
+            _impostor_distances(
+                embed(fitted, X[train]), labels[train], embed(fitted, X[test]), labels[test]
+            )
+            for fitted, train, test in cross_fitted_embedders(embedder, X, y, splits)
+        ]
+        threshold = threshold_at_fpr(np.concatenate(distances), self.target_fpir)
+        fitted = clone(embedder).fit(X, y)
+        self._set_gallery(embed(fitted, X), y)
         self.estimator_, self.threshold_, self.unknown_label_ = fitted, threshold, unknown_label
-        remember(self, seen)
-        self._enrolled = embed(self.estimator_, rows)
-        self._enrolled_classes = classes[labels]
-        return self._index()
+        set_fitted_attributes(self, data.fitted_attributes)
+        return self
 
-    def enroll(self, X: Any, y: Any) -> "OpenSetClassifier":
-        """Add rows of classes, new or known, to those that are searched.
-
-        Neither the embedder nor the threshold changes.
+    def enroll(self, X: Any, y: Any) -> Self:
+        """Enroll samples of new or known classes, without changing embedder and threshold.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples to enroll.
 
-        y : array-like of shape (n_rows,)
-            Class labels, of the kind that fit was given.
+        y : array-like of shape (n_samples,)
+            Class labels, of the same type as those passed to `fit`.
 
         Returns
         -------
-        OpenSetClassifier
-            Itself.
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            If X does not fit, or y is of another kind or holds the unknown label.
+            If `X` does not match the samples seen during `fit`, if the labels have another
+            type, or if `unknown_label_` is one of them.
         """
         check_is_fitted(self)
-        rows, y = validate_enrolment(self, X, y, self.classes_)
-        self._check_no_class(self.unknown_label_, y)
-        self._enrolled = np.concatenate([self._enrolled, embed(self.estimator_, rows)])
-        self._enrolled_classes = np.concatenate([self._enrolled_classes, y])
-        return self._index()
+        X, y = validate_enrollment(self, X, y, self.classes_)
+        self._check_is_no_class(self.unknown_label_, y)
+        self._set_gallery(
+            np.concatenate([self._gallery, embed(self.estimator_, X)]),
+            concatenate_labels(self._gallery_labels, y),
+        )
+        return self
 
     def identify(self, X: Any) -> tuple[NDArray, NDArray[np.float64]]:
-        """Find the nearest of the enrolled, however far.
+        """Find the nearest enrolled sample, regardless of the threshold.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples to identify.
 
         Returns
         -------
-        identities : ndarray of shape (n_rows,)
-            The class of the nearest enrolled row.
+        identities : ndarray of shape (n_samples,)
+            Class of the nearest enrolled sample.
 
-        distances : ndarray of shape (n_rows,)
-            And how far it is.
+        distances : ndarray of shape (n_samples,)
+            Euclidean distance to that sample in the embedding space.
+
+        Raises
+        ------
+        ValueError
+            If `X` does not match the samples seen during `fit`.
         """
         check_is_fitted(self)
-        embeddings = embed(self.estimator_, validate_rows(self, X))
+        embeddings = embed(self.estimator_, validate_samples(self, X))
         distances, nearest = self._neighbors.kneighbors(embeddings)
-        return self._enrolled_classes[nearest[:, 0]], distances[:, 0]
+        return self._gallery_labels[nearest[:, 0]], distances[:, 0]
 
     def predict(self, X: Any) -> NDArray:
-        """Say of which class each row is, or ``unknown_label_``.
+        """Predict the enrolled class of every sample, or ``unknown_label_``.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Samples to classify.
 
         Returns
         -------
-        ndarray of shape (n_rows,)
+        y_pred : ndarray of shape (n_samples,)
+            Predicted labels.
         """
         identities, distances = self.identify(X)
-        return self._answers(identities, distances <= self.threshold_)
+        return self._with_unknown(identities, distances <= self.threshold_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy, where "unknown" is the right answer for classes that are not enrolled.
+        """Return the accuracy, where impostors are correctly predicted as unknown.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Test samples.
 
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
+            True labels. Those that are not enrolled count as ``unknown_label_``.
 
-        sample_weight : array-like of shape (n_rows,), default=None
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
 
         Returns
         -------
-        float
+        score : float
+            Accuracy of ``predict(X)``.
         """
         predicted = self.predict(X)
         y = np.asarray(y)
-        right = self._answers(y, np.isin(y, self.classes_))
-        return float(accuracy_score(right, predicted, sample_weight=sample_weight))
+        classes = set(self.classes_.tolist())  # np.isin rounds large integers
+        is_enrolled = np.array([label in classes for label in y.tolist()], dtype=bool)
+        expected = self._with_unknown(y, is_enrolled)
+        return float(accuracy_score(expected, predicted, sample_weight=sample_weight))
 
-    def _label_for_strangers(self, classes: NDArray) -> Any:
-        are_numbers = classes.dtype.kind in "biuf"
+    def _resolve_unknown_label(self, classes: NDArray) -> Any:
+        is_numeric = classes.dtype.kind in "biuf"
         label = self.unknown_label
         if label is None:
-            label = min(-1, int(np.floor(classes.min())) - 1) if are_numbers else "unknown"
-        if isinstance(label, str) == are_numbers or classes.dtype.kind in "mM":
+            label = min(-1, int(np.floor(classes.min())) - 1) if is_numeric else "unknown"
+        if isinstance(label, str) == is_numeric or classes.dtype.kind in "mM":
             raise ValueError(
-                f"{type(self).__name__} requires classes in y that are strings or numbers, and an "
-                f"'unknown_label' that is of the same kind. Got {label!r} beside "
+                f"The 'unknown_label' parameter of {type(self).__name__} must have the type of the "
+                f"labels in y, which must be strings or numbers. Got {label!r} and labels "
                 f"{classes[:3].tolist()}, ..."
             )
-        self._check_no_class(label, classes)
+        self._check_is_no_class(label, classes)
         return label
 
-    def _check_rate(self, n_rows: int) -> None:
-        """Check that so many rows held out can tell the rate asked for from zero."""
-        if not most_within(self.target_fpir, n_rows):
-            raise ValueError(
-                f"The 'target_fpir' parameter of {type(self).__name__} is too low to be measured "
-                f"on {n_rows} rows held out. Got {self.target_fpir}, which takes "
-                f"{int(np.ceil(1 / self.target_fpir))}."
-            )
-
-    def _answers(self, labels: NDArray, is_known: NDArray[np.bool_]) -> NDArray:
-        """Return the labels, and ``unknown_label_`` where they are not known."""
-        stranger = np.asarray(self.unknown_label_)
-        if stranger.dtype.kind in "iu":
-            stranger = stranger.astype(np.min_scalar_type(self.unknown_label_))
-        dtype = np.result_type(labels, stranger)
-        if labels.dtype == np.uint64 and dtype.kind == "f":  # no integers hold all of both
-            dtype = np.dtype(np.int64)
-        answers = labels.astype(dtype)
-        answers[~is_known] = stranger
-        return answers
-
-    def _check_no_class(self, label: Any, y: NDArray) -> None:
+    def _check_is_no_class(self, label: Any, y: NDArray) -> None:
         if label in y.tolist():
             raise ValueError(
-                f"The 'unknown_label' parameter of {type(self).__name__} must be no class. "
+                f"The 'unknown_label' parameter of {type(self).__name__} must not be a class. "
                 f"Got {label!r}, which is in y."
             )
 
-    def _distances_of_strangers(
-        self, embedder: Any, rows: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
-        """Look for each row among the other classes, with an embedder that has not seen it."""
-        distances = []
-        for fold in held_out_folds(embedder, rows, classes, labels, self.cv):
-            gallery = embed(fold.embedder, rows[fold.train])
-            strangers = embed(fold.embedder, rows[fold.test])
-            for label in np.unique(labels[fold.test]):
-                others = gallery[labels[fold.train] != label]
-                nearest = NearestNeighbors(n_neighbors=1).fit(others)
-                of_label = strangers[labels[fold.test] == label]
-                distances.append(nearest.kneighbors(of_label)[0][:, 0])
-        return np.concatenate(distances)
+    def _with_unknown(self, labels: NDArray, is_known: NDArray[np.bool_]) -> NDArray:
+        """Return the labels, with ``unknown_label_`` where they are not known."""
+        unknown = np.asarray(self.unknown_label_)
+        if labels.dtype == np.uint64 and unknown.dtype.kind == "i":  # avoid promotion to float64
+            dtype = np.int64 if unknown < 0 else np.uint64
+            labels, unknown = labels.astype(dtype), unknown.astype(dtype)
+        return np.where(is_known, labels, unknown)
 
-    def _index(self) -> "OpenSetClassifier":
-        """Make what is enrolled searchable."""
-        self.classes_ = np.unique(self._enrolled_classes)
-        self._neighbors = NearestNeighbors(n_neighbors=1).fit(self._enrolled)
-        return self
+    def _set_gallery(self, embeddings: NDArray, labels: NDArray) -> None:
+        self._neighbors = NearestNeighbors(n_neighbors=1).fit(embeddings)
+        self._gallery, self._gallery_labels = embeddings, labels
+        self.classes_ = np.unique(labels)
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.sparse = True
-        return tags
+
+def _impostor_distances(
+    gallery: NDArray, gallery_labels: NDArray, probes: NDArray, probe_labels: NDArray
+) -> NDArray[np.float64]:
+    """Return the distance of every probe to the nearest gallery sample of another class."""
+    # Only classes that are on both sides need to be excluded, with a query of their own.
+    shared = np.intersect1d(gallery_labels, probe_labels)
+    queries = [(np.isin(probe_labels, shared, invert=True), np.full(len(gallery), True))]
+    queries += [(probe_labels == label, gallery_labels != label) for label in shared]
+    distances = np.empty(len(probes))
+    for is_probe, is_candidate in queries:
+        if is_probe.any():
+            nearest = NearestNeighbors(n_neighbors=1).fit(gallery[is_candidate])
+            distances[is_probe] = nearest.kneighbors(probes[is_probe])[0][:, 0]
+    return distances

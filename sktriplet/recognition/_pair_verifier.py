@@ -1,106 +1,114 @@
-"""`PairVerifier`: whether two rows are of one class."""
+"""Verification of pairs: whether two samples belong to the same class."""
 
-from collections.abc import Iterable
-from numbers import Integral
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, euclidean_distances
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sktriplet._embedder import TripletEmbedder
 from sktriplet._input_validation import (
-    remember,
-    validate_names,
+    TrainingData,
+    check_pair_labels,
+    set_fitted_attributes,
     validate_pairs,
-    validate_same,
-    validate_training_data,
 )
-from sktriplet._parameters import validate_parameters
-from sktriplet.metrics._operating_point import most_within, threshold_at
-from sktriplet.recognition._cross_fitting import embed, held_out_folds
+from sktriplet._parameters import Interval
+from sktriplet.metrics._operating_point import check_rate_is_measurable, threshold_at_fpr
+from sktriplet.recognition._cross_fitting import (
+    CrossFittingEstimator,
+    cross_fitted_embedders,
+    cross_fitting_splits,
+    embed,
+)
 
-# Rows of a fold that form pairs: their number of pairs is what has to fit into memory.
-MAX_ROWS = 3000
+# Held-out samples per fold that form pairs. The distance matrix of a fold must fit into memory.
+MAX_SAMPLES = 3000
 
-
-# Pairs of a kind that the probabilities are learned from, evenly spaced by distance.
+# Positive, and negative, pairs that the probabilities are calibrated on.
 MAX_CALIBRATION_PAIRS = 100_000
-
 
 N_BOOTSTRAPS = 200
 
 
-class PairVerifier(MetaEstimatorMixin, BaseEstimator):
-    r"""Say whether two rows are of one class, also of a class never seen.
+class PairVerifier(CrossFittingEstimator):
+    """Decide whether two samples belong to the same class, including classes not seen in training.
 
-    Two rows are held to be the same where their embeddings are no farther apart than a
-    threshold. The threshold is set on pairs that the embedder has not seen: the classes are
-    dealt into folds, and the rows of each fold are embedded by a clone that was fitted
-    on the classes of the others. Then the embedder is fitted on all rows.
+    Two samples are predicted to belong to the same class if the distance between their
+    embeddings is at most a threshold, which `fit` sets on cross-fitted distances.
 
-    `fit` takes rows and their classes. What comes after takes pairs, an array of shape
-    ``(n_pairs, 2, ...)``.
+    `fit` takes samples and class labels. The other methods take pairs of samples, as an array
+    of shape ``(n_pairs, 2, ...)``.
 
     Parameters
     ----------
     estimator : transformer, default=None
-        The embedder, fitted with ``fit(X, y)``. None is a
-        :class:`~sktriplet.TripletEmbedder` with its defaults. One that is fitted goes in
-        as a :class:`~sklearn.frozen.FrozenEstimator`; then `fit` only sets the threshold,
-        and must be given rows that it was not fitted on.
+        Embedder with the methods ``fit(X, y)`` and ``transform(X)``. If None, a
+        :class:`~sktriplet.TripletEmbedder` with default parameters is used. A fitted embedder
+        in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must then receive
+        samples that the embedder was not fitted on.
 
     target_fpr : float, default=None
-        Which part of the pairs that are different may be taken for the same. None sets the
-        threshold with the best balanced accuracy, at which both errors count alike.
+        Target false-positive rate: the fraction of negative pairs, those of different classes,
+        that may be accepted. If None, the threshold maximizes the balanced accuracy.
 
-    cv : int, splitter or None, default=None
-        How rows are held out. None is 5 folds of classes where y has 10 or more of them,
-        and folds of rows, in which all classes were seen, where it has fewer: then
-        the rates below do not speak for other classes. An int is the number of folds. A
-        splitter, such as :class:`~sklearn.model_selection.GroupKFold`, is called with the
-        classes as groups. A frozen estimator has no need of folds, and None takes the
-        pairs of all rows.
+    cv : int or splitter, default=None
+        Number of folds, or a splitter such as :class:`~sklearn.model_selection.GroupKFold`,
+        which is called with the classes as groups. None means up to 5 folds, or pairs of all
+        samples if the estimator is frozen. Folds consist of whole classes if ``y`` has at least
+        two classes per fold, and of samples of all classes otherwise. In the latter case, the
+        embedder has seen all classes, and the rates below are no estimates for new classes.
 
     Attributes
     ----------
     estimator_ : transformer
-        Fitted on all rows.
+        Embedder fitted on all samples.
 
     threshold_ : float
-        The largest Euclidean distance between the embeddings of two rows that are held to
-        be the same.
+        Largest Euclidean distance in the embedding space at which a pair is accepted.
 
     false_positive_rate_, false_negative_rate_ : float
-        Which part of the different pairs held out is taken for the same, and which part of the
-        same for different. The threshold was set on these pairs.
+        Fraction of negative held-out pairs that are accepted, and of positive ones that are
+        rejected. The threshold was set on the same pairs.
 
     false_positive_rate_interval_, false_negative_rate_interval_ : tuple of float
-        Where 95% of the rates lie, at this threshold, when classes, and rows within
-        them, are drawn anew with replacement. Pairs share rows, and so are not independent:
-        an interval that takes them for it would be far too narrow.
+        95% bootstrap intervals of these rates at ``threshold_``.
 
     classes_ : ndarray of shape (2,)
-        False and True, different and same: the columns of `predict_proba`.
+        False for different classes and True for the same class: the columns of
+        `predict_proba`.
 
     n_features_in_ : int
-        Number of features seen in fit; of images, the product of `input_shape_`.
+        Number of features seen during `fit`; for images, the product of `input_shape_`.
 
     input_shape_ : tuple of int
-        Of a row as fit has seen it.
+        Shape of a sample seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen in fit, where X has names that are all strings.
+        Names of features seen during `fit`. Defined only if `X` has feature names that are all
+        strings.
 
     See Also
     --------
-    OpenSetClassifier : Says which of the known classes it is, or none.
+    OpenSetClassifier : Classify samples into enrolled classes, or reject them as unknown.
+
+    Notes
+    -----
+    For every fold, a clone of the embedder is fitted on the other folds and embeds at most 3,000
+    held-out samples, which form pairs with each other. The threshold is set on the distances of
+    all folds. With `target_fpr`, it is the largest one that accepts at most that fraction of the
+    negative pairs. Finally, the embedder is fitted on all samples.
+
+    The intervals are percentiles of a two-stage cluster bootstrap, which draws classes, and samples
+    within classes, with replacement. Pairs that share a sample or a class are not independent,
+    so a binomial interval would be much too narrow.
+
+    The probabilities come from an isotonic regression on the same distances, in which positive
+    and negative pairs have the same total weight.
 
     Examples
     --------
@@ -109,258 +117,264 @@ class PairVerifier(MetaEstimatorMixin, BaseEstimator):
     >>> from sktriplet import PairVerifier, TripletEmbedder
     >>> X, y = load_digits(return_X_y=True)
     >>> seen = y < 5
-    >>> embedder = TripletEmbedder(max_epochs=3, n_members=1, random_state=0)
+    >>> embedder = TripletEmbedder(hidden_layer_sizes=(), max_epochs=3, n_members=1, random_state=0)
     >>> verifier = PairVerifier(embedder).fit(X[seen], y[seen])
-    >>> unseen_X, unseen_y = X[~seen], y[~seen]
-    >>> pairs = np.stack([unseen_X[:-1], unseen_X[1:]], axis=1)
-    >>> verifier.predict(pairs).shape
-    (895,)
+    >>> X_new, y_new = X[~seen], y[~seen]
+    >>> pairs = np.stack([X_new[:-1], X_new[1:]], axis=1)
+    >>> verifier.score(pairs, y_new[:-1] == y_new[1:]) > 0.8
+    True
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CrossFittingEstimator._parameter_constraints,
+        "target_fpr": [Interval(Real, 0, 1, closed="neither"), None],
+    }
 
     def __init__(self, estimator: Any = None, *, target_fpr: float | None = None, cv: Any = None):
         self.estimator = estimator
         self.target_fpr = target_fpr
         self.cv = cv
 
-    def fit(self, X: Any, y: Any) -> "PairVerifier":
-        """Fit the embedder, and set the threshold on rows held out from it.
+    def fit(self, X: Any, y: Any) -> Self:
+        """Set the threshold by cross-fitting, and fit the embedder.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_rows, n_features), or images
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Training samples.
 
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_samples,)
             Class labels.
 
         Returns
         -------
-        PairVerifier
-            Itself.
+        self : object
+            Fitted estimator.
 
         Raises
         ------
         InvalidParameterError
-            If a parameter has a value that it cannot have.
+            If a parameter is invalid.
         ValueError
-            If X or y cannot be learned from, or there are too few rows for `target_fpr`.
+            If `X` or `y` is invalid, or if there are too few samples for cross-fitting or for
+            `target_fpr`.
         """
-        validate_parameters(self)
-        rows, labels, seen = validate_training_data(self, X, y)
-        if self.cv is None or isinstance(self.cv, Integral):  # each row is held out once
-            self._check_rate(len(labels))
-        classes = seen.pop("classes_")
-        embedder = TripletEmbedder() if self.estimator is None else self.estimator
-        if isinstance(embedder, FrozenEstimator):
-            validate_names(embedder, X)
-        folds = self._held_out_distances(embedder, rows, classes, labels)
-        same, different = _pooled(folds)
-        self._check_support(folds, same, different)
+        embedder, data = self._validate_fit(X, y)
+        folds = self._held_out_distances(embedder, data)
+        positive, negative = _pool_pairs(folds)
         if self.target_fpr is None:
-            threshold = _best_balanced(same, different)
+            threshold = _youden_threshold(positive, negative)
         else:
-            threshold = threshold_at(self.target_fpr, different)
-
-        fitted = clone(embedder)
-        if not isinstance(embedder, FrozenEstimator):
-            fitted.fit(rows, classes[labels])
-        self.estimator_ = fitted
-        remember(self, seen)
+            threshold = threshold_at_fpr(negative, self.target_fpr)
+        rates = _bootstrap_error_rates(folds, threshold, len(data.classes))
+        intervals = np.nanpercentile(rates, [2.5, 97.5], axis=1).T.tolist()
+        n_samples = sum(len(labels) for _, labels in folds)
+        calibrator = _fit_calibrator(positive, negative, n_samples)
+        self.estimator_ = clone(embedder).fit(data.X, data.classes[data.labels])
+        set_fitted_attributes(self, data.fitted_attributes)
         self.classes_ = np.array([False, True])
         self.threshold_ = threshold
-        self.false_positive_rate_ = float(np.mean(different <= threshold))
-        self.false_negative_rate_ = float(np.mean(same > threshold))
-        false_positives, false_negatives = _resampled_rates(folds, threshold, len(classes))
-        self.false_positive_rate_interval_ = _interval(false_positives)
-        self.false_negative_rate_interval_ = _interval(false_negatives)
-        n_rows = sum(len(fold_labels) for _, fold_labels in folds)
-        self._calibrator = _calibrated(same, different, n_rows)
+        self.false_positive_rate_ = float(np.mean(negative <= threshold))
+        self.false_negative_rate_ = float(np.mean(positive > threshold))
+        self.false_positive_rate_interval_, self.false_negative_rate_interval_ = map(
+            tuple, intervals
+        )
+        self._calibrator = calibrator
         return self
 
     def decision_function(self, pairs: Any) -> NDArray[np.float64]:
-        """Minus the distance: the larger, the surer that two rows are the same.
+        """Return the negative distance; larger values mean a more likely match.
 
         Parameters
         ----------
         pairs : array-like of shape (n_pairs, 2, ...)
+            Pairs of samples.
 
         Returns
         -------
-        ndarray of shape (n_pairs,)
-            At least ``-threshold_`` where `predict` says True.
+        scores : ndarray of shape (n_pairs,)
+            Negative Euclidean distances in the embedding space, at least ``-threshold_`` for
+            accepted pairs.
+
+        Raises
+        ------
+        ValueError
+            If `pairs` is invalid or does not match the samples seen during `fit`.
         """
         check_is_fitted(self)
         pairs = validate_pairs(self, pairs)
-        rows = pairs.reshape(-1, *pairs.shape[2:])
-        embeddings = embed(self.estimator_, rows).astype(float)
+        embeddings = embed(self.estimator_, pairs.reshape(-1, *pairs.shape[2:])).astype(float)
         left, right = embeddings.reshape(len(pairs), 2, -1).swapaxes(0, 1)
         return -np.linalg.norm(left - right, axis=1)
 
     def predict(self, pairs: Any) -> NDArray[np.bool_]:
-        """Say of each pair whether it is the same.
+        """Predict for every pair whether both samples belong to the same class.
 
         Parameters
         ----------
         pairs : array-like of shape (n_pairs, 2, ...)
+            Pairs of samples.
 
         Returns
         -------
-        ndarray of shape (n_pairs,)
+        y_pred : ndarray of shape (n_pairs,)
+            True for accepted pairs.
         """
         return self.decision_function(pairs) >= -self.threshold_
 
     def predict_proba(self, pairs: Any) -> NDArray[np.float64]:
-        """Probabilities, as they are where half of all pairs are the same.
+        """Predict probabilities, assuming that half of all pairs are positive.
 
-        Where a part p of the pairs is the same, multiply the odds by ``p / (1 - p)``.
+        If a fraction ``p`` of the pairs is positive, multiply the odds by ``p / (1 - p)``.
 
         Parameters
         ----------
         pairs : array-like of shape (n_pairs, 2, ...)
+            Pairs of samples.
 
         Returns
         -------
-        ndarray of shape (n_pairs, 2)
-            Of being different, and of being the same.
+        probabilities : ndarray of shape (n_pairs, 2)
+            Probabilities of different classes and of the same class, in the order of ``classes_``.
         """
         distances = -self.decision_function(pairs)
-        same = self._calibrator.predict(distances)
-        return np.column_stack([1 - same, same])
+        positive = self._calibrator.predict(distances)
+        return np.column_stack([1 - positive, positive])
 
     def score(self, pairs: Any, y: Any) -> float:
-        """Accuracy of `predict`.
+        """Return the accuracy of the predictions.
 
         Parameters
         ----------
         pairs : array-like of shape (n_pairs, 2, ...)
+            Pairs of samples.
 
         y : array-like of shape (n_pairs,)
-            Whether each pair is the same.
+            Whether the samples of a pair belong to the same class.
 
         Returns
         -------
-        float
+        score : float
+            Accuracy of ``predict(pairs)``.
         """
         predicted = self.predict(pairs)
-        return float(accuracy_score(validate_same(y, len(predicted)), predicted))
+        return float(accuracy_score(check_pair_labels(y, len(predicted)), predicted))
 
     def _held_out_distances(
-        self, embedder: Any, rows: NDArray | csr_array, classes: NDArray, labels: NDArray[np.intp]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
-        """Return, for each fold, the distances of its rows to each other and their labels."""
+        self, embedder: Any, data: TrainingData
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Return the distance matrix and the labels of the held-out samples of every fold."""
+        X, y, labels = data.X, data.classes[data.labels], data.labels
         if self.cv is None and isinstance(embedder, FrozenEstimator):
-            parts: Iterable[tuple[Any, NDArray]] = [(embedder, np.arange(len(labels)))]
+            splits = [(np.arange(0), np.arange(len(y)))]
         else:
-            parts = (
-                (fold.embedder, fold.test)
-                for fold in held_out_folds(embedder, rows, classes, labels, self.cv)
-            )
+            splits = cross_fitting_splits(X, y, self.cv)
+        splits = [
+            (train, _evenly_spaced(test[np.argsort(labels[test], kind="stable")], MAX_SAMPLES))
+            for train, test in splits
+        ]
+        self._check_pairs([labels[test] for _, test in splits])
         folds = []
-        for fitted, test in parts:
-            by_class = test[np.argsort(labels[test], kind="stable")]
-            taken = by_class[np.linspace(0, len(test) - 1, min(len(test), MAX_ROWS)).astype(int)]
-            embeddings = embed(fitted, rows[taken]).astype(float)
-            folds.append((euclidean_distances(embeddings).astype(np.float32), labels[taken]))
+        for fitted, _, test in cross_fitted_embedders(embedder, X, y, splits):
+            distances = euclidean_distances(embed(fitted, X[test]).astype(float))
+            folds.append((distances.astype(np.float32), labels[test]))
         return folds
 
-    def _check_support(self, folds: list, same: NDArray, different: NDArray) -> None:
-        """Check that there is something to set a threshold on."""
-        for kind, distances in [("same", same), ("different", different)]:
-            if not len(distances):
-                raise ValueError(
-                    f"{type(self).__name__} needs held-out pairs of rows that are the same and "
-                    f"that are different. Got none that is {kind}: more rows of a class, or more "
-                    "classes, are needed in a fold."
-                )
-        self._check_rate(sum(len(labels) for _, labels in folds))
-
-    def _check_rate(self, n_rows: int) -> None:
-        """Check that so many rows held out can tell the rate asked for from zero."""
-        if self.target_fpr is not None and not most_within(self.target_fpr, n_rows // 2):
+    def _check_pairs(self, labels: list[NDArray[np.int64]]) -> None:
+        """Check that the labels of the folds suffice to set the threshold."""
+        n_samples = sum(map(len, labels))
+        if self.target_fpr is not None:
+            check_rate_is_measurable(
+                "target_fpr", self.target_fpr, n_samples, self, samples_per_trial=2
+            )
+        n_classes = [len(np.unique(fold)) for fold in labels]
+        if sum(n_classes) == n_samples or max(n_classes) == 1:
+            missing = "the same class" if sum(n_classes) == n_samples else "different classes"
             raise ValueError(
-                f"The 'target_fpr' parameter of {type(self).__name__} is too low to be measured: "
-                f"{n_rows} rows held out form {n_rows // 2} pairs that share no row. Got "
-                f"{self.target_fpr}, which takes {int(np.ceil(2 / self.target_fpr))} rows."
+                f"{type(self).__name__} needs held-out pairs of the same class and of different "
+                f"classes. Got none of {missing}: the folds need more samples per class, or more "
+                "classes."
             )
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.sparse = True
-        return tags
+
+def _evenly_spaced(values: NDArray, max_size: int) -> NDArray:
+    return values[np.linspace(0, len(values) - 1, min(len(values), max_size)).astype(int)]
 
 
-def _pooled(folds: list) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the distances of all pairs that are the same, and that are different, in order."""
-    same, different = [], []
+def _pool_pairs(folds: list) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the sorted distances of all positive pairs, and of all negative pairs."""
+    positive, negative = [], []
     for distances, labels in folds:
         left, right = np.triu_indices(len(labels), k=1)
-        alike = labels[left] == labels[right]
-        same.append(distances[left[alike], right[alike]])
-        different.append(distances[left[~alike], right[~alike]])
-    return np.sort(np.concatenate(same)), np.sort(np.concatenate(different))
+        same_class = labels[left] == labels[right]
+        positive.append(distances[left[same_class], right[same_class]])
+        negative.append(distances[left[~same_class], right[~same_class]])
+    return np.sort(np.concatenate(positive)), np.sort(np.concatenate(negative))
 
 
-def _best_balanced(same: NDArray, different: NDArray) -> float:
-    """Return the threshold at which the sum of both error rates is least."""
-    true_positive = np.searchsorted(same, same, side="right") / len(same)
-    false_positive = np.searchsorted(different, same, side="right") / len(different)
-    accepted = same[np.argmax(true_positive - false_positive)]
-    farther = [float(part[part > accepted].min(initial=np.inf)) for part in (same, different)]
-    # In double precision, in which there is a number between the two.
-    return float(accepted) if min(farther) == np.inf else (float(accepted) + min(farther)) / 2
+def _youden_threshold(positive: NDArray, negative: NDArray) -> float:
+    """Return the threshold that maximizes Youden's J, and with it the balanced accuracy."""
+    true_positive_rate = np.searchsorted(positive, positive, side="right") / len(positive)
+    false_positive_rate = np.searchsorted(negative, positive, side="right") / len(negative)
+    accepted = float(positive[np.argmax(true_positive_rate - false_positive_rate)])
+    farther = [float(part[part > accepted].min(initial=np.inf)) for part in (positive, negative)]
+    # The midpoint exists in double precision, as the distances are in single precision.
+    return accepted if min(farther) == np.inf else (accepted + min(farther)) / 2
 
 
-def _calibrated(same: NDArray, different: NDArray, n_rows: int) -> IsotonicRegression:
-    """Learn the probability of being the same at a distance, both kinds weighing alike."""
-    parts = [
-        part[np.linspace(0, len(part) - 1, min(len(part), MAX_CALIBRATION_PAIRS)).astype(int)]
-        for part in (same, different)
-    ]
-    kinds = [np.ones(len(parts[0])), np.zeros(len(parts[1]))]
-    weights = [np.full(len(part), 1 / len(part)) for part in parts]
-    # With so many rows, and pairs that share them, nothing is surer than this.
-    surest = 1 - 1 / (n_rows + 2)
-    calibrator = IsotonicRegression(
-        increasing=False, out_of_bounds="clip", y_min=1 - surest, y_max=surest
+def _fit_calibrator(positive: NDArray, negative: NDArray, n_samples: int) -> IsotonicRegression:
+    """Learn the probability of a positive pair from its distance, at equal class weights."""
+    positive, negative = (
+        _evenly_spaced(part, MAX_CALIBRATION_PAIRS) for part in (positive, negative)
     )
-    return calibrator.fit(*(np.concatenate(part) for part in (parts, kinds, weights)))
+    sizes = [len(positive), len(negative)]
+    # Pairs share samples, so the number of samples limits how certain a prediction can be.
+    y_max = 1 - 1 / (n_samples + 2)
+    calibrator = IsotonicRegression(
+        increasing=False, out_of_bounds="clip", y_min=1 - y_max, y_max=y_max
+    )
+    return calibrator.fit(
+        np.concatenate([positive, negative]),
+        np.repeat([1.0, 0.0], sizes),
+        sample_weight=np.repeat(1 / np.array(sizes), sizes),
+    )
 
 
-def _resampled_rates(
-    folds: list, threshold: float, n_classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw classes, and rows within classes, with replacement, and measure the rates again.
+def _bootstrap_error_rates(folds: list, threshold: float, n_classes: int) -> NDArray[np.float64]:
+    """Return false-positive and false-negative rates, (2, N_BOOTSTRAPS), of a cluster bootstrap.
 
-    A class that is drawn twice counts twice among the pairs that are the same. Its two copies
-    form no pairs with each other, nor does a row with its own.
+    The first stage draws classes with replacement, the second one samples within classes. The
+    copies of a class form no pairs with each other, and neither do the copies of a sample.
     """
     rng = np.random.default_rng(0)
-    times_class = rng.multinomial(n_classes, np.full(n_classes, 1 / n_classes), N_BOOTSTRAPS)
-    n_wrong = np.zeros((2, N_BOOTSTRAPS))
-    n_all = np.zeros((2, N_BOOTSTRAPS))
+    class_weights = rng.multinomial(n_classes, np.full(n_classes, 1 / n_classes), N_BOOTSTRAPS).T
+    n_errors, n_pairs = np.zeros((2, 2, N_BOOTSTRAPS))
     for distances, labels in folds:
-        times_row = np.empty((len(labels), N_BOOTSTRAPS), dtype=np.float32)
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
-            even = np.full(len(members), 1 / len(members))
-            times_row[members] = rng.multinomial(len(members), even, N_BOOTSTRAPS).T
-        copies = times_class.T[labels].astype(np.float32)
-        alike = labels[:, None] == labels
-        missed = alike & (distances > threshold)
-        accepted = ~alike & (distances <= threshold)
-        drawn = times_row * copies
-        n_wrong[0] += np.einsum("ij,ij->j", drawn, accepted.astype(np.float32) @ drawn)
-        n_wrong[1] += np.einsum("ij,ij->j", drawn, missed.astype(np.float32) @ times_row)
-        one_class = np.array([drawn[labels == label].sum(axis=0) for label in np.unique(labels)])
-        n_all[0] += drawn.sum(axis=0) ** 2 - (one_class**2).sum(axis=0)
-        members = np.array([times_row[labels == label].sum(axis=0) for label in np.unique(labels)])
-        n_all[1] += (one_class * members).sum(axis=0) - (drawn * times_row).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return tuple(n_wrong / n_all)
+        sample_weights = _draw_sample_weights(labels, rng)
+        weights = sample_weights * class_weights[labels].astype(np.float32)
+        accepted, same_class = distances <= threshold, labels[:, None] == labels
+        # Positive pairs are of one class, whose weight counts only once.
+        n_errors[0] += _weighted_count(~same_class & accepted, weights, weights)
+        n_errors[1] += _weighted_count(same_class & ~accepted, weights, sample_weights)
+        n_pairs[0] += _weighted_count(~same_class, weights, weights)
+        np.fill_diagonal(same_class, False)
+        n_pairs[1] += _weighted_count(same_class, weights, sample_weights)
+    with np.errstate(invalid="ignore"):  # a rate is NaN if no pairs were drawn
+        return n_errors / n_pairs
 
 
-def _interval(rates: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the middle 95% of the rates that are defined."""
-    low, high = np.nanpercentile(rates, [2.5, 97.5])
-    return float(low), float(high)
+def _draw_sample_weights(labels: NDArray, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return how often the samples are drawn within their class, (n_samples, N_BOOTSTRAPS)."""
+    weights = np.empty((len(labels), N_BOOTSTRAPS), dtype=np.float32)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        uniform = np.full(len(members), 1 / len(members))
+        weights[members] = rng.multinomial(len(members), uniform, N_BOOTSTRAPS).T
+    return weights
+
+
+def _weighted_count(
+    pairs: NDArray[np.bool_], left: NDArray[np.float32], right: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Sum the products of the weights of both samples over all pairs, per bootstrap."""
+    return np.einsum("ib,ib->b", left, pairs.astype(np.float32) @ right)

@@ -1,9 +1,10 @@
 import itertools
 import pickle
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -12,14 +13,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import DetCurveDisplay, RocCurveDisplay, balanced_accuracy_score
 from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from sktriplet import PairVerifier, TripletEmbedder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.recognition import _pair_verifier
-from sktriplet.recognition._pair_verifier import _best_balanced, _resampled_rates
-
-AS_IT_IS = FunctionTransformer()
+from sktriplet.recognition._pair_verifier import _bootstrap_error_rates, _youden_threshold
 
 
 def all_pairs(X, y):
@@ -27,62 +26,55 @@ def all_pairs(X, y):
     return np.stack([X[left], X[right]], axis=1), y[left] == y[right]
 
 
-def people(n_people, rng, n_photos=12, spread=0.35):
-    """Clouds around random centres in 8 dimensions."""
-    y = np.repeat(np.arange(n_people), n_photos)
-    return rng.normal(size=(n_people, 8))[y] + spread * rng.normal(size=(len(y), 8)), y
+@pytest.fixture
+def make_clusters(make_clusters):
+    def make(n_classes, rng, *, n_samples=12):
+        return make_clusters(n_classes, rng, n_samples=n_samples, scale=0.35)
+
+    return make
 
 
 @pytest.fixture
-def known(rng):
-    return people(20, rng)
+def clusters(make_clusters, rng):
+    return make_clusters(20, rng)
 
 
 @pytest.fixture
-def strangers(rng):
-    return all_pairs(*people(20, rng))
+def new_pairs(make_clusters, rng):
+    """All pairs of 20 other classes."""
+    return all_pairs(*make_clusters(20, rng))
 
 
-def test_verifies_those_it_has_never_seen(known, strangers, quick):
-    verifier = PairVerifier(quick(max_epochs=2)).fit(*known)
-    pairs, same = strangers
+def test_accuracy_on_new_classes(clusters, new_pairs, make_embedder):
+    verifier = PairVerifier(make_embedder(max_epochs=2)).fit(*clusters)
+    pairs, same = new_pairs
     assert balanced_accuracy_score(same, verifier.predict(pairs)) > 0.85
     assert verifier.score(pairs, same) == np.mean(verifier.predict(pairs) == same)
 
 
-def test_none_is_the_default_embedder(blobs):
-    verifier = PairVerifier(cv=2).fit(*blobs)
-    assert repr(verifier.estimator_) == repr(TripletEmbedder())
-
-
-def test_distance_decides(known):
-    verifier = PairVerifier(AS_IT_IS).fit(*known)
-    pairs, _ = all_pairs(*known)
+def test_decision_function_and_predict(clusters, identity):
+    verifier = PairVerifier(identity).fit(*clusters)
+    pairs, _ = all_pairs(*clusters)
     distances = np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1)
-    assert verifier.decision_function(pairs) == pytest.approx(-distances, abs=1e-5)
-    assert (
-        verifier.predict(pairs) == (verifier.decision_function(pairs) >= -verifier.threshold_)
-    ).all()
-    assert (verifier.decision_function(pairs) == verifier.decision_function(pairs[:, ::-1])).all()
+    scores = verifier.decision_function(pairs)
+    assert scores == pytest.approx(-distances, abs=1e-5)
+    assert (verifier.predict(pairs) == (scores >= -verifier.threshold_)).all()
+    assert (scores == verifier.decision_function(pairs[:, ::-1])).all()
 
 
-def test_rates_are_those_of_the_pairs_held_out(known):
-    X, y = known
+def test_error_rates_are_those_of_held_out_pairs(clusters, identity):
+    X, y = clusters
     cv = GroupKFold(4)
-    verifier = PairVerifier(AS_IT_IS, cv=cv).fit(X, y)
-    same, distances = [], []
-    for _, test in cv.split(X, y, groups=y):
-        pairs, alike = all_pairs(X[test], y[test])
-        same.append(alike)
-        distances.append(np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1))
-    same, distances = np.concatenate(same), np.concatenate(distances)
-    accepted = distances <= verifier.threshold_
+    verifier = PairVerifier(identity, cv=cv).fit(X, y)
+    folds = [all_pairs(X[test], y[test]) for _, test in cv.split(X, y, groups=y)]
+    pairs, same = (np.concatenate(part) for part in zip(*folds, strict=True))
+    accepted = np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1) <= verifier.threshold_
     assert verifier.false_positive_rate_ == pytest.approx(accepted[~same].mean())
     assert verifier.false_negative_rate_ == pytest.approx(1 - accepted[same].mean())
 
 
-def test_what_is_frozen_is_not_fitted_and_pairs_all_rows(known):
-    X, y = known
+def test_frozen_embedder_pairs_all_samples(clusters):
+    X, y = clusters
     scaler = StandardScaler().fit(X)
     verifier = PairVerifier(FrozenEstimator(scaler)).fit(X, y)
     pairs, same = all_pairs(X, y)
@@ -90,15 +82,24 @@ def test_what_is_frozen_is_not_fitted_and_pairs_all_rows(known):
     assert verifier.estimator_.transform(X) == pytest.approx(scaler.transform(X), abs=1e-5)
 
 
+def test_max_samples_are_evenly_spaced(monkeypatch, clusters, identity):
+    monkeypatch.setattr(_pair_verifier, "MAX_SAMPLES", 40)
+    verifier = PairVerifier(FrozenEstimator(identity)).fit(*clusters)
+    pairs, same = all_pairs(*clusters)
+    assert verifier.false_positive_rate_ == pytest.approx(
+        verifier.predict(pairs)[~same].mean(), abs=0.05
+    )
+
+
 @pytest.mark.parametrize("target", [0.1, 0.3])
-def test_target_rate_is_kept_on_strangers(target, known):
-    verifier = PairVerifier(AS_IT_IS, target_fpr=target).fit(*known)
+def test_target_fpr_on_new_classes(target, clusters, make_clusters, identity):
+    verifier = PairVerifier(identity, target_fpr=target).fit(*clusters)
     assert target * 0.8 < verifier.false_positive_rate_ <= target
-    accepted = []
+    rates = []
     for seed in range(100, 110):
-        pairs, same = all_pairs(*people(20, np.random.default_rng(seed)))
-        accepted.append(verifier.predict(pairs)[~same].mean())
-    assert target / 3 < np.mean(accepted) < target * 3
+        pairs, same = all_pairs(*make_clusters(20, np.random.default_rng(seed)))
+        rates.append(verifier.predict(pairs)[~same].mean())
+    assert target / 3 < np.mean(rates) < target * 3
 
 
 distances = st.lists(st.integers(0, 8), min_size=1, max_size=20).map(
@@ -106,49 +107,46 @@ distances = st.lists(st.integers(0, 8), min_size=1, max_size=20).map(
 )
 
 
-@given(same=distances, different=distances)
-def test_best_balanced_is_the_best_of_all(same, different):
-    def balanced(threshold):
-        return np.mean(same <= threshold) - np.mean(different <= threshold)
+@given(positive=distances, negative=distances)
+def test_youden_threshold(positive, negative):
+    def youden(threshold):
+        return np.mean(positive <= threshold) - np.mean(negative <= threshold)
 
-    threshold = _best_balanced(same, different)
-    best = max(balanced(candidate) for candidate in np.arange(0, 9.5, 0.5))
-    assert balanced(threshold) == pytest.approx(best)
+    best = max(youden(threshold) for threshold in np.arange(0, 9.5, 0.5))
+    assert youden(_youden_threshold(positive, negative)) == pytest.approx(best)
 
 
-def test_resampled_rates_are_those_of_the_rows_drawn(rng, monkeypatch):
-    """Draw as the code does, write out the drawn rows, and count pair by pair."""
+def test_bootstrap_error_rates(rng, monkeypatch):
+    """Draw the same classes and samples, list the copies, and count pair by pair."""
     monkeypatch.setattr(_pair_verifier, "N_BOOTSTRAPS", 5)
     labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
     points = rng.normal(size=(len(labels), 2))
-    between = np.linalg.norm(points[:, None] - points, axis=2)
-    threshold = np.median(between)
-    rates = np.array(_resampled_rates([(between, labels)], threshold, 3))
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    threshold = np.median(distances)
+    rates = _bootstrap_error_rates([(distances, labels)], threshold, 3)
 
     draws = np.random.default_rng(0)
-    times_class = draws.multinomial(3, [1 / 3] * 3, 5)
-    times_row = [draws.multinomial(count, [1 / count] * count, 5) for count in np.bincount(labels)]
+    n_class_draws = draws.multinomial(3, [1 / 3] * 3, 5)
+    n_draws = [draws.multinomial(count, [1 / count] * count, 5) for count in np.bincount(labels)]
     for number in range(5):
-        wrong, total = np.zeros(2), np.zeros(2)
+        n_errors, n_pairs = np.zeros(2), np.zeros(2)
         drawn = []
-        for label, times in enumerate(times_class[number]):
-            rows = np.repeat(np.flatnonzero(labels == label), times_row[label][number])
-            drawn += [(label, copy, row) for copy in range(times) for row in rows]
-        for (one, copy, row), (other, other_copy, other_row) in itertools.combinations(drawn, 2):
-            if row == other_row or (one == other and copy != other_copy):
+        for label, n_copies in enumerate(n_class_draws[number]):
+            indices = np.repeat(np.flatnonzero(labels == label), n_draws[label][number])
+            drawn += [(label, copy, index) for copy in range(n_copies) for index in indices]
+        for (left, left_copy, i), (right, right_copy, j) in itertools.combinations(drawn, 2):
+            if i == j or (left == right and left_copy != right_copy):
                 continue
-            same = int(one == other)
-            total[same] += 1
-            wrong[same] += (between[row, other_row] > threshold) == bool(same)
-        for kind in range(2):
-            if total[kind]:
-                assert rates[kind, number] == pytest.approx(wrong[kind] / total[kind])
-            else:
-                assert np.isnan(rates[kind, number])
+            same = int(left == right)
+            n_pairs[same] += 1
+            n_errors[same] += (distances[i, j] > threshold) == bool(same)
+        with np.errstate(invalid="ignore"):
+            expected = n_errors / n_pairs
+        assert rates[:, number] == pytest.approx(expected, nan_ok=True)
 
 
-def test_intervals_are_wider_than_binomial_ones(known):
-    verifier = PairVerifier(AS_IT_IS).fit(*known)
+def test_intervals_are_wider_than_binomial(clusters, identity):
+    verifier = PairVerifier(identity).fit(*clusters)
     for rate, (low, high), n_pairs in [
         (verifier.false_positive_rate_, verifier.false_positive_rate_interval_, 5 * 6 * 144),
         (verifier.false_negative_rate_, verifier.false_negative_rate_interval_, 20 * 66),
@@ -157,154 +155,128 @@ def test_intervals_are_wider_than_binomial_ones(known):
         assert high - low > 2 * 2 * 1.96 * np.sqrt(rate * (1 - rate) / n_pairs)
 
 
-def test_intervals_hold_what_strangers_show():
-    """In most of 20 repeats; pairs that share classes make 95% of few classes optimistic."""
-    inside = []
+def test_interval_coverage(make_clusters, identity):
+    """Coverage stays below 95%, as pairs of few classes share them."""
+    covered = []
     for seed in range(20):
-        X, y = people(20, np.random.default_rng(seed))
-        verifier = PairVerifier(FrozenEstimator(AS_IT_IS.fit(X)), target_fpr=0.1).fit(X, y)
+        X, y = make_clusters(20, np.random.default_rng(seed))
+        verifier = PairVerifier(FrozenEstimator(identity), target_fpr=0.1).fit(X, y)
         low, high = verifier.false_positive_rate_interval_
-        pairs, same = all_pairs(*people(60, np.random.default_rng(seed + 1000), n_photos=4))
-        inside.append(low <= verifier.predict(pairs)[~same].mean() <= high)
-    assert np.mean(inside) >= 0.7
+        rng = np.random.default_rng(seed + 1000)
+        pairs, same = all_pairs(*make_clusters(60, rng, n_samples=4))
+        covered.append(low <= verifier.predict(pairs)[~same].mean() <= high)
+    assert np.mean(covered) >= 0.7
 
 
-def test_probabilities_are_those_of_as_many_same_as_different(known):
+def test_predict_proba_is_calibrated(make_clusters, identity):
+    """If positive and negative pairs have the same total weight."""
     rng = np.random.default_rng(99)
-    verifier = PairVerifier(AS_IT_IS).fit(*people(60, rng))
-    pairs, same = all_pairs(*people(60, rng))
-    probability = verifier.predict_proba(pairs)
-    assert probability.sum(axis=1) == pytest.approx(1)
-    assert (probability > 0).all()
-    assert (probability < 1).all()
+    verifier = PairVerifier(identity).fit(*make_clusters(60, rng))
+    pairs, same = all_pairs(*make_clusters(60, rng))
+    probabilities = verifier.predict_proba(pairs)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    assert ((probabilities > 0) & (probabilities < 1)).all()
     weights = np.where(same, 1 / same.sum(), 1 / (~same).sum())
     for low, high in [(0.1, 0.4), (0.4, 0.6), (0.6, 0.9)]:
-        among = (low <= probability[:, 1]) & (probability[:, 1] < high)
-        share = np.average(same[among], weights=weights[among])
-        assert share == pytest.approx(
-            np.average(probability[among, 1], weights=weights[among]), abs=0.1
-        )
+        mask = (low <= probabilities[:, 1]) & (probabilities[:, 1] < high)
+        observed = np.average(same[mask], weights=weights[mask])
+        predicted = np.average(probabilities[mask, 1], weights=weights[mask])
+        assert observed == pytest.approx(predicted, abs=0.1)
 
 
-def test_best_balanced_agrees_with_the_probabilities(known, strangers):
-    verifier = PairVerifier(AS_IT_IS).fit(*known)
-    pairs, _ = strangers
-    far_from_threshold = np.abs(verifier.decision_function(pairs) + verifier.threshold_) > 0.05
+def test_predict_proba_agrees_with_default_threshold(clusters, new_pairs, identity):
+    verifier = PairVerifier(identity).fit(*clusters)
+    pairs, _ = new_pairs
+    is_clear = np.abs(verifier.decision_function(pairs) + verifier.threshold_) > 0.05
     likely = verifier.predict_proba(pairs)[:, 1] > 0.5
-    assert (likely == verifier.predict(pairs))[far_from_threshold].all()
+    assert (likely == verifier.predict(pairs))[is_clear].all()
 
 
-def test_scikit_learns_curves_take_it(known, strangers):
-    pairs, same = strangers
-    decisions = PairVerifier(AS_IT_IS).fit(*known).decision_function(pairs)
-    assert RocCurveDisplay.from_predictions(same, decisions).roc_auc > 0.9
-    DetCurveDisplay.from_predictions(same, decisions)
+def test_curve_displays(clusters, new_pairs, identity):
+    pairs, same = new_pairs
+    scores = PairVerifier(identity).fit(*clusters).decision_function(pairs)
+    assert RocCurveDisplay.from_predictions(same, scores).roc_auc > 0.9
+    DetCurveDisplay.from_predictions(same, scores)
 
 
-def test_in_a_pipeline_with_string_labels_and_a_data_frame(known):
-    import pandas as pd
-
-    X, y = known
+def test_pipeline_with_data_frame_and_strings(clusters):
+    X, y = clusters
     X = pd.DataFrame(X, columns=list("abcdefgh"))
-    names = np.array([f"person {number}" for number in y])
     embedder = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())
-    verifier = PairVerifier(embedder).fit(X, names)
+    verifier = PairVerifier(embedder).fit(X, np.array([f"person {number}" for number in y]))
     assert verifier.feature_names_in_.tolist() == list("abcdefgh")
     assert verifier.predict(np.stack([X[:5], X[5:10]], axis=1)).dtype == bool
 
 
-def test_repeatable_and_picklable(known, strangers, quick):
-    pairs, _ = strangers
-    verifier = PairVerifier(quick(max_epochs=1))
-    decisions = verifier.fit(*known).decision_function(pairs)
-    assert (decisions == clone(verifier).fit(*known).decision_function(pairs)).all()
-    again = pickle.loads(pickle.dumps(verifier))
-    assert (again.predict_proba(pairs) == verifier.predict_proba(pairs)).all()
-
-
-def test_many_rows_are_thinned_out_evenly(monkeypatch, known):
-    X, y = known
-    monkeypatch.setattr(_pair_verifier, "MAX_ROWS", 40)
-    verifier = PairVerifier(FrozenEstimator(AS_IT_IS.fit(X))).fit(X, y)
-    pairs, same = all_pairs(X, y)
-    assert verifier.false_positive_rate_ == pytest.approx(
-        verifier.predict(pairs)[~same].mean(), abs=0.05
-    )
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        (
-            {"estimator": "TripletEmbedder"},
-            "'estimator' parameter of PairVerifier must be None, or an",
-        ),
-        ({"estimator": TripletEmbedder}, "with the methods fit and transform. Got <class"),
-        ({"target_fpr": 1}, "'target_fpr' parameter of PairVerifier must be None, or a finite"),
-        ({"target_fpr": 0.0}, "a finite number > 0 and < 1"),
-        (
-            {"cv": 1},
-            "'cv' parameter of PairVerifier must be None, or an integer >= 2, or an object",
-        ),
-    ],
-)
-def test_parameters_that_cannot_be(parameters, message, known):
-    with pytest.raises(InvalidParameterError, match=message):
-        PairVerifier(**parameters).fit(*known)
-
-
-def test_a_rate_too_low_to_be_measured(known):
-    with pytest.raises(ValueError, match=r"240 rows held out form 120 .* 0.001, which takes 2000"):
-        PairVerifier(AS_IT_IS, target_fpr=0.001).fit(*known)
-
-
-@pytest.mark.parametrize(
-    ("cv", "kind"), [(KFold(12), "same"), (PredefinedSplit([0] * 6 + [1] * 6), "different")]
-)
-def test_folds_without_pairs_of_a_kind(cv, kind):
-    X, y = np.arange(24.0).reshape(12, 2), np.repeat([0, 1], 6)
-    with pytest.raises(ValueError, match=f"Got none that is {kind}"):
-        PairVerifier(AS_IT_IS, cv=cv).fit(X, y)
-
-
-def test_a_target_that_no_threshold_keeps():
-    X, y = np.zeros((40, 2)), np.arange(40) // 2
-    with pytest.raises(ValueError, match=r"No threshold keeps the rate of false positives to 0\.1"):
-        PairVerifier(AS_IT_IS, target_fpr=0.1).fit(X, y)
-
-
-@pytest.mark.parametrize("shape", [(5, 8), (5, 3, 8), (5, 2, 7), (5, 2, 8, 1)])
-def test_what_is_no_pairs(shape, known):
-    verifier = PairVerifier(AS_IT_IS).fit(*known)
-    with pytest.raises(ValueError, match=r"pairs must be an array of shape \(n_pairs, 2, 8\)"):
-        verifier.predict(np.zeros(shape))
-
-
-@pytest.mark.parametrize(
-    ("y", "message"),
-    [
-        ([True], "y must hold a value for each of the 2 pairs. Got 1"),
-        ([1, 2], "True or False. Got"),
-    ],
-)
-def test_what_says_not_whether_pairs_are_the_same(y, message, known):
-    verifier = PairVerifier(AS_IT_IS).fit(*known)
-    with pytest.raises(ValueError, match=message):
-        verifier.score(np.zeros((2, 2, 8)), y)
-
-
-def test_images(quick, digits):
-    """Faces come as arrays of bytes."""
-
-    def network(input_shape, n_components):
-        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, n_components))
-
-    X, y = digits
-    images = (X[:300] * 15).astype(np.uint8).reshape(-1, 8, 8)
-    verifier = PairVerifier(quick(module=network), cv=2).fit(images, y[:300])
+def test_images(make_embedder, linear_network, digits):
+    X, y = digits[0][:300], digits[1][:300]
+    images = (X * 15).astype(np.uint8).reshape(-1, 8, 8)
+    verifier = PairVerifier(make_embedder(module=linear_network), cv=2).fit(images, y)
     pairs = np.stack([images[:-1], images[1:]], axis=1)
     assert verifier.input_shape_ == (8, 8)
     assert verifier.n_features_in_ == 64
-    assert verifier.score(pairs, y[:299] == y[1:300]) > 0.6
-    with pytest.raises(ValueError, match=r"shape \(n_pairs, 2, 8, 8\).*Got shape \(299, 2, 64\)"):
+    assert verifier.score(pairs, y[:-1] == y[1:]) > 0.6
+    with pytest.raises(ValueError, match=r"^pairs .*\(n_pairs, 2, 8, 8\).*\(299, 2, 64\)"):
         verifier.predict(pairs.reshape(299, 2, 64))
+
+
+def test_reproducible_and_picklable(clusters, new_pairs, make_embedder):
+    pairs, _ = new_pairs
+    verifier = PairVerifier(make_embedder(max_epochs=1))
+    scores = verifier.fit(*clusters).decision_function(pairs)
+    assert (scores == clone(verifier).fit(*clusters).decision_function(pairs)).all()
+    loaded = pickle.loads(pickle.dumps(verifier))
+    assert (loaded.predict_proba(pairs) == verifier.predict_proba(pairs)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("estimator", ["TripletEmbedder", object(), TripletEmbedder]),
+        ("target_fpr", [0.0, 1, np.nan, "5%"]),
+        ("cv", [1, 2.0, True]),
+    ],
+)
+def test_invalid_parameters(name, values, clusters):
+    for value in values:
+        with pytest.raises(InvalidParameterError, match=f"'{name}'.* Got {re.escape(repr(value))}"):
+            PairVerifier(**{name: value}).fit(*clusters)
+
+
+def test_target_fpr_too_low(clusters, untrained):
+    with pytest.raises(ValueError, match=r"'target_fpr' .*on 240 .* Got 0\.001, .* 2000 samples"):
+        PairVerifier(untrained, target_fpr=0.001).fit(*clusters)
+
+
+@pytest.mark.parametrize(
+    ("cv", "missing"),
+    [(KFold(12), "the same class"), (PredefinedSplit([0] * 6 + [1] * 6), "different classes")],
+)
+def test_folds_without_pairs(cv, missing, untrained):
+    X, y = np.arange(24.0).reshape(12, 2), np.repeat([0, 1], 6)
+    with pytest.raises(ValueError, match=f"Got none of {missing}"):
+        PairVerifier(untrained, cv=cv).fit(X, y)
+
+
+def test_failed_fit_changes_nothing(clusters, identity):
+    X, y = clusters
+    verifier = PairVerifier(identity, target_fpr=0.1).fit(X, y)
+    before = {**vars(verifier)}
+    with pytest.raises(ValueError, match=r"at most 0\.1: .* zero"):
+        verifier.fit(np.zeros_like(X), y)
+    assert vars(verifier) == before
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (5, 3, 8), (5, 2, 7), (5, 2, 8, 1)])
+def test_invalid_pairs(shape, clusters, identity):
+    verifier = PairVerifier(identity).fit(*clusters)
+    with pytest.raises(ValueError, match=r"^pairs .*\(n_pairs, 2, 8\)") as error:
+        verifier.predict(np.zeros(shape))
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize(("y", "message"), [([True], "2 pairs.* Got 1"), ([1, 2], r"Got \[1, 2\]")])
+def test_invalid_pair_labels(y, message, clusters, identity):
+    verifier = PairVerifier(identity).fit(*clusters)
+    with pytest.raises(ValueError, match=f"^y .*{message}"):
+        verifier.score(np.zeros((2, 2, 8)), y)
