@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, on every public estimator."""
+"""scikit-learn's checks on all public estimators."""
 
 import inspect
 
@@ -11,47 +11,46 @@ from sklearn.utils.validation import check_is_fitted
 
 import sktriplet
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet._input_validation import validate_rows
+from sktriplet._input_validation import validate_samples
 from sktriplet.training._data import as_tensor
 
 
-class RowVerifier(PairVerifier):
-    """A PairVerifier that can be asked about rows, each beside a row of zeros.
+class SampleVerifier(PairVerifier):
+    """A PairVerifier that predicts for samples, each paired with a sample of zeros.
 
-    scikit-learn's checks know of no estimator that takes rows in fit and pairs in predict.
-    All else that they check is the verifier's own.
+    scikit-learn has no checks for estimators that are fitted on samples and predict for pairs.
     """
 
-    def decision_function(self, rows):
+    def decision_function(self, X):
         check_is_fitted(self)
-        rows = as_tensor(validate_rows(self, rows)).numpy()  # pairs are dense
-        return super().decision_function(np.stack([rows, np.zeros_like(rows)], axis=1))
+        X = as_tensor(validate_samples(self, X)).numpy()  # pairs are dense
+        return super().decision_function(np.stack([X, np.zeros_like(X)], axis=1))
 
-    def score(self, rows, y):
-        return super().score(rows, np.equal(y, y[0]))
+    def score(self, X, y):
+        return super().score(X, np.equal(y, y[0]))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # Asked for by the checks of sparse rows wherever there is a predict_proba.
+        # The checks of sparse samples require it of estimators with predict_proba.
         tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags
 
 
 EMBEDDER = TripletEmbedder(max_epochs=1, hidden_layer_sizes=(32,), n_members=2, random_state=0)
-ONE_NETWORK = clone(EMBEDDER).set_params(n_members=1)
+SINGLE_MEMBER = clone(EMBEDDER).set_params(n_members=1)
 ESTIMATORS = [
     EMBEDDER,
-    RowVerifier(ONE_NETWORK, cv=2),
-    OpenSetClassifier(ONE_NETWORK, target_fpir=0.3, cv=2),
+    SampleVerifier(SINGLE_MEMBER, cv=2),
+    OpenSetClassifier(SINGLE_MEMBER, target_fpir=0.3, cv=2),
 ]
 
 
 @parametrize_with_checks(ESTIMATORS)
-def test_scikit_learn_checks(estimator, check):
+def test_estimator_check(estimator, check):
     check(estimator)
 
 
-def test_no_public_estimator_is_missing():
+def test_all_estimators_are_checked():
     public = [getattr(sktriplet, name) for name in sktriplet.__all__]
     estimators = {
         item for item in public if inspect.isclass(item) and issubclass(item, BaseEstimator)
@@ -62,11 +61,11 @@ def test_no_public_estimator_is_missing():
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
-def test_checks_were_collected(estimator, request):
+def test_estimator_checks_are_collected(estimator, request):
     name = type(estimator).__name__
     collected = [
         item
         for item in request.session.items
-        if item.name.startswith(f"test_scikit_learn_checks[{name}(")
+        if item.name.startswith(f"test_estimator_check[{name}(")
     ]
     assert len(collected) >= 40

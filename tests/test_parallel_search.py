@@ -1,4 +1,4 @@
-"""Work that is spread over processes, as far as one machine can tell."""
+"""Grid searches over several processes."""
 
 import os
 
@@ -11,13 +11,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 
+def process_of(estimator, X, y):
+    return os.getpid()
+
+
 @pytest.mark.slow
-def test_grids_are_the_same_on_dask_workers(quick, wine):
+def test_grid_search_on_dask_workers(make_embedder, wine):
+    """The scores are those of a search in one process."""
     distributed = pytest.importorskip("distributed")
 
     def scores_and_processes(**parallel):
         search = GridSearchCV(
-            make_pipeline(quick(), KNeighborsClassifier()),
+            make_pipeline(make_embedder(), KNeighborsClassifier()),
             {"tripletembedder__margin": [0.1, 0.5, 1.0]},
             scoring={"accuracy": "accuracy", "process": process_of},
             cv=2,
@@ -45,7 +50,3 @@ def test_grids_are_the_same_on_dask_workers(quick, wine):
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
-
-
-def process_of(estimator, X, y):
-    return os.getpid()

@@ -1,4 +1,4 @@
-"""What people expect of a serious fit: it stops, shows its progress, goes on and resumes."""
+"""Training from the user's perspective: stopping, monitoring, resuming, and where it runs."""
 
 import os
 import pickle
@@ -29,126 +29,108 @@ from skorch.callbacks import (
 )
 from torch.optim.lr_scheduler import StepLR
 
-from sktriplet import TripletEmbedder
-from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
 
 
-def weights(embedder):
-    return torch.nn.utils.parameters_to_vector(embedder.net_.module_.parameters()).detach()
-
-
-class TestStopping:
-    def test_it_stops_when_neighbors_get_no_better(self, quick, blobs):
-        embedder = quick(max_epochs=30, early_stopping=True, n_iter_no_change=3).fit(*blobs)
+class TestEarlyStopping:
+    def test_stops_without_improvement(self, make_embedder, blobs):
+        embedder = make_embedder(max_epochs=30, early_stopping=True, n_iter_no_change=3).fit(*blobs)
         scores = embedder.validation_scores_
         assert embedder.n_iter_ == len(scores) < 30
         assert embedder.best_validation_score_ == max(scores)
-        assert max(scores[:-3]) + 1e-4 >= max(scores[-3:]), "no gain in the last three"
-        assert max(scores[:-4], default=0) + 1e-4 < max(scores[:-3]), "and one before"
+        assert max(scores[:-3]) + 1e-4 >= max(scores[-3:]), "no improvement in the last three"
+        assert max(scores[:-4], default=0) + 1e-4 < max(scores[:-3]), "but before"
 
-    def test_the_best_epoch_is_kept(self, quick, digits):
-        class Spoil(Callback):
-            def on_batch_end(self, net, **kwargs):
-                if len(net.history) > 3:
-                    for parameter in net.module_.parameters():
-                        torch.nn.init.zeros_(parameter)
+    def test_restores_best_epoch(self, make_embedder, digits, weights, spy):
+        def zero_weights_after_epoch_3(net, **kwargs):
+            if len(net.history) > 3:
+                for parameter in net.module_.parameters():
+                    torch.nn.init.zeros_(parameter)
 
-        class Keep(Callback):
-            def on_epoch_end(self, net, **kwargs):
-                kept.append(torch.nn.utils.parameters_to_vector(net.module_.parameters()).detach())
+        def record_weights(net, **kwargs):
+            recorded.append(weights(net).clone())
 
-        kept = []
-        net = TripletNet(callbacks=[Spoil(), Keep()], min_batches=1)
+        recorded = []
+        hooks = spy(on_batch_end=zero_weights_after_epoch_3, on_epoch_end=record_weights)
+        embedder = make_embedder(
+            max_epochs=20,
+            early_stopping=True,
+            n_iter_no_change=2,
+            lr=1e-4,
+            net=TripletNet(callbacks=[hooks], min_batches=1),
+        )
         with warnings.catch_warnings(action="ignore"):
-            embedder = quick(
-                max_epochs=20, early_stopping=True, n_iter_no_change=2, net=net, lr=1e-4
-            ).fit(*digits)
+            embedder.fit(*digits)
         best = int(np.argmax(embedder.validation_scores_))
         assert best < 3
         assert embedder.n_iter_ == best + 3
-        assert torch.equal(weights(embedder), kept[best])
+        assert torch.equal(weights(embedder), recorded[best])
 
-    def test_scores_are_of_rows_that_were_not_trained_on(self, quick, digits):
+    def test_validation_fraction(self, make_embedder, digits, spy):
         X, y = digits
-
-        class Watch(Callback):
-            def on_batch_begin(self, net, batch, training, **kwargs):
-                seen.update(batch[0][:, 0].long().tolist())
-
         seen = set()
+
+        def record_samples(net, batch, **kwargs):
+            seen.update(batch[0][:, 0].long().tolist())
+
         X = np.c_[np.arange(len(X)), X]
-        net = TripletNet(callbacks=[Watch()])
-        quick(early_stopping=True, validation_fraction=0.25, net=net).fit(X, y)
+        net = TripletNet(callbacks=[spy(on_batch_begin=record_samples)])
+        make_embedder(early_stopping=True, validation_fraction=0.25, net=net).fit(X, y)
         held_out = np.setdiff1d(np.arange(len(X)), list(seen))
         assert len(held_out) == pytest.approx(len(X) / 4, abs=1)
-        part = np.bincount(y[held_out]) / np.bincount(y)
-        assert_allclose(part * np.bincount(y), np.bincount(y) / 4, atol=1)
+        assert_allclose(np.bincount(y[held_out]), np.bincount(y) / 4, atol=1)
 
-    def test_the_score_is_that_of_neighbors(self, quick, digits):
-        """The mean probability that 5-NN gives to the right class."""
+    def test_validation_score(self, make_embedder, digits, spy):
+        """The mean probability of the correct class according to 5-NN."""
         X, y = digits[0][:300], digits[1][:300]
-        rows = {}
-
-        class Watch(Callback):
-            def on_train_begin(self, net, X, y, **kwargs):
-                rows["training"] = X.indices
-
-        embedder = quick(max_epochs=1, early_stopping=True, net=TripletNet(callbacks=[Watch()]))
+        indices = []
+        record = spy(on_train_begin=lambda net, X, y, **kwargs: indices.extend(X.indices))
+        net = TripletNet(callbacks=[record])
+        embedder = make_embedder(max_epochs=1, early_stopping=True, net=net)
         embedded = embedder.fit(X, y).transform(X)
-        held_out = np.setdiff1d(np.arange(len(X)), rows["training"])
-        knn = KNeighborsClassifier().fit(embedded[rows["training"]], y[rows["training"]])
+        held_out = np.setdiff1d(np.arange(len(X)), indices)
+        knn = KNeighborsClassifier().fit(embedded[indices], y[indices])
         expected = knn.predict_proba(embedded[held_out])[np.arange(len(held_out)), y[held_out]]
         assert embedder.best_validation_score_ == pytest.approx(expected.mean())
 
-    def test_small_classes_stay_in_training(self, quick):
+    def test_small_classes_are_trained_on(self, make_embedder, spy):
         X = np.random.default_rng(0).normal(size=(46, 3))
         y = np.r_[np.repeat([0, 1], 20), [2, 2, 3, 3, 4, 5]]
-        trained_on = set()
+        seen = set()
+        record = spy(on_batch_begin=lambda net, batch, **kwargs: seen.update(batch[1].tolist()))
+        make_embedder(early_stopping=True, net=TripletNet(callbacks=[record])).fit(X, y)
+        assert seen == set(range(6))
 
-        class Watch(Callback):
-            def on_batch_begin(self, net, batch, **kwargs):
-                trained_on.update(batch[1].tolist())
-
-        quick(early_stopping=True, net=TripletNet(callbacks=[Watch()])).fit(X, y)
-        assert trained_on == set(range(6))
-
-    def test_nothing_to_hold_out(self, quick):
-        X, y = np.eye(6), np.repeat([0, 1, 2], 2)
-        embedder = quick(early_stopping=True)
-        with pytest.raises(ValueError, match=r"early_stopping=True needs .* largest has 2 rows"):
-            embedder.fit(X, y)
-        assert not hasattr(embedder, "net_")
-
-    def test_without_it_there_are_no_scores(self, quick, blobs):
-        embedder = quick().fit(*blobs)
+    def test_disabled(self, make_embedder, blobs):
+        embedder = make_embedder().fit(*blobs)
         assert embedder.validation_scores_ is None
         assert embedder.best_validation_score_ is None
         assert embedder.n_iter_ == 2
 
-    def test_the_learning_rate_does_not_know_of_it(self, quick, blobs):
-        with_it = quick(max_epochs=4, early_stopping=True).fit(*blobs)
-        without = quick(max_epochs=4).fit(*blobs)
-        rates = [[epoch["lr"] for epoch in each.history_] for each in (with_it, without)]
+    def test_learning_rate_is_unaffected(self, make_embedder, blobs):
+        rates = [
+            [epoch["lr"] for epoch in make_embedder(**parameters).fit(*blobs).history_]
+            for parameters in ({"early_stopping": True}, {})
+        ]
         assert rates[0] == rates[1]
 
-    def test_seed_decides(self, quick, digits):
-        first, second = (quick(early_stopping=True).fit(*digits) for _ in range(2))
+    def test_random_state(self, make_embedder, digits, weights):
+        first, second = (make_embedder(early_stopping=True).fit(*digits) for _ in range(2))
         assert first.validation_scores_ == second.validation_scores_
         assert torch.equal(weights(first), weights(second))
-        other = quick(early_stopping=True, random_state=1).fit(*digits)
+        other = make_embedder(early_stopping=True, random_state=1).fit(*digits)
         assert first.validation_scores_ != other.validation_scores_
 
-    def test_what_watched_is_not_pickled(self, quick, digits):
+    def test_pickle_has_no_data(self, make_embedder, digits):
         X = np.repeat(digits[0], 5, axis=0)
-        one = {"max_epochs": 1, "n_members": 1}
-        embedder = quick(**one, early_stopping=True).fit(X, np.repeat(digits[1], 5))
+        embedder = make_embedder(max_epochs=1, n_members=1, early_stopping=True)
+        embedder.fit(X, np.repeat(digits[1], 5))
         assert len(pickle.dumps(embedder)) < X.astype(np.float32).nbytes / 5
 
 
-class TestSeeing:
-    def test_history(self, quick, blobs):
-        embedder = quick(max_epochs=3, early_stopping=True).fit(*blobs)
+class TestMonitoring:
+    def test_history(self, make_embedder, blobs):
+        embedder = make_embedder(max_epochs=3, early_stopping=True).fit(*blobs)
         frame = pd.DataFrame(embedder.history_)
         assert set(frame) == {
             *("epoch", "train_loss", "lr", "dur", "validation_score", "training_score"),
@@ -158,87 +140,89 @@ class TestSeeing:
         assert frame.drop(columns=["d_ap", "d_an", "active_fraction"]).notna().all(axis=None)
 
     @pytest.mark.parametrize("early_stopping", [False, True])
-    def test_verbose(self, quick, blobs, capsys, early_stopping):
-        quick(verbose=1, max_epochs=3, early_stopping=early_stopping).fit(*blobs)
+    def test_verbose(self, make_embedder, blobs, capsys, early_stopping):
+        make_embedder(verbose=1, max_epochs=3, early_stopping=early_stopping).fit(*blobs)
         header, _, *lines = capsys.readouterr().out.strip().split("\n")
         score = ["validation_score"] if early_stopping else []
         assert header.split() == ["epoch", "active_fraction", "train_loss", *score, "dur"]
         assert len(lines) == 3
         assert max(map(len, [header, *lines])) < 100
 
-    def test_the_last_epoch_is_printed_when_it_stops(self, quick, blobs, capsys):
-        embedder = quick(verbose=1, max_epochs=30, early_stopping=True).fit(*blobs)
+    def test_verbose_prints_last_epoch(self, make_embedder, blobs, capsys):
+        embedder = make_embedder(verbose=1, max_epochs=30, early_stopping=True).fit(*blobs)
         assert embedder.n_iter_ < 30
         assert len(capsys.readouterr().out.strip().split("\n")) == 2 + embedder.n_iter_
 
-    def test_early_stopping_of_skorch(self, quick, blobs):
+    def test_silent_by_default(self, make_embedder, blobs, capsys):
+        make_embedder().fit(*blobs)
+        assert capsys.readouterr().out == ""
+
+
+class TestSkorchCallbacks:
+    def test_early_stopping(self, make_embedder, blobs):
         stop = EarlyStopping(monitor="spread", patience=2, threshold=0.99, sink=lambda _: None)
-        embedder = quick(max_epochs=9, net=TripletNet(callbacks=[stop]))
+        embedder = make_embedder(max_epochs=9, net=TripletNet(callbacks=[stop]))
         assert embedder.fit(*blobs).n_iter_ == 3
 
-    def test_another_schedule(self, quick, blobs):
+    def test_lr_scheduler(self, make_embedder, blobs):
         schedule = LRScheduler(StepLR, step_size=1, gamma=0.1)
         net = TripletNet(callbacks__lr_scheduler=None, callbacks=[("schedule", schedule)])
-        embedder = quick(max_epochs=3, lr=0.1, net=net).fit(*blobs)
+        embedder = make_embedder(max_epochs=3, lr=0.1, net=net).fit(*blobs)
         assert_allclose(embedder.net_.history[:, "event_lr"], [0.1, 0.01, 0.001])
         assert "lr" not in embedder.history_[0]
 
-    def test_checkpoint(self, quick, blobs, tmp_path):
-        """Of the best epoch, by a score of the history."""
-        checkpoint = Checkpoint(monitor=scores_best, dirname=str(tmp_path), load_best=True)
+    def test_checkpoint(self, make_embedder, blobs, tmp_path):
+        """It saves the epoch with the best score in the history."""
+        checkpoint = Checkpoint(monitor=score_is_best, dirname=str(tmp_path), load_best=True)
         net = TripletNet(callbacks=[checkpoint])
-        embedder = quick(max_epochs=3, early_stopping=True, net=net).fit(*blobs)
+        embedder = make_embedder(max_epochs=3, early_stopping=True, net=net).fit(*blobs)
         saved = torch.load(tmp_path / "params.pt", weights_only=True)
         assert embedder.history_[-1]["event_cp"] in (True, False)
         for name, value in embedder.net_.module_.state_dict().items():
             assert torch.equal(saved[name], value)
 
-    def test_gradient_norm_clipping(self, quick, blobs):
-        norms = []
-
-        class Norm(Callback):
-            def on_grad_computed(self, net, named_parameters, **kwargs):
+    def test_gradient_norm_clipping(self, make_embedder, blobs, spy):
+        def norms(*callbacks):
+            def record(net, named_parameters, **kwargs):
                 gradients = [value.grad.flatten() for _, value in named_parameters]
-                norms.append(torch.cat(gradients).norm().item())
+                recorded.append(torch.cat(gradients).norm().item())
 
-        clip = GradientNormClipping(gradient_clip_value=1e-3)
-        quick(max_epochs=1, net=TripletNet(callbacks=[Norm()])).fit(*blobs)
-        free, norms = norms, []
-        quick(max_epochs=1, net=TripletNet(callbacks=[clip, Norm()])).fit(*blobs)
-        assert max(free) > 1e-2
-        assert 0 < max(norms) <= 1e-3 * 1.001
+            recorded = []
+            net = TripletNet(callbacks=[*callbacks, spy(on_grad_computed=record)])
+            make_embedder(max_epochs=1, net=net).fit(*blobs)
+            return recorded
 
-    def test_epoch_scoring(self, quick, blobs):
+        assert max(norms()) > 1e-2
+        assert 0 < max(norms(GradientNormClipping(gradient_clip_value=1e-3))) <= 1e-3 * 1.001
+
+    def test_epoch_scoring(self, make_embedder, blobs):
         scoring = EpochScoring(mean_norm, name="norm", on_train=True, use_caching=False)
-        embedder = quick(net=TripletNet(callbacks=[scoring])).fit(*blobs)
+        embedder = make_embedder(net=TripletNet(callbacks=[scoring])).fit(*blobs)
         assert_allclose([epoch["norm"] for epoch in embedder.history_], 1, rtol=1e-5)
 
-    def test_hooks_of_a_subclass_are_called(self, quick, blobs):
-        calls = {}
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
+            *("on_grad_computed", "train_step", "train_step_single", "infer", "get_loss"),
+        ],
+    )
+    def test_hook_of_subclass(self, make_embedder, blobs, name):
+        calls = []
 
         class Net(TripletNet):
             pass
 
-        def counting(name):
-            def hook(self, *args, **kwargs):
-                calls[name] = calls.get(name, 0) + 1
-                return getattr(super(Net, self), name)(*args, **kwargs)
+        def hook(self, *args, **kwargs):
+            calls.append(name)
+            return getattr(super(Net, self), name)(*args, **kwargs)
 
-            return hook
-
-        epoch = ["on_epoch_begin", "on_epoch_end"]
-        batch = [
-            *("on_batch_begin", "on_batch_end", "on_grad_computed"),
-            *("train_step", "train_step_single", "infer", "get_loss"),
-        ]
-        for name in [*epoch, *batch]:
-            setattr(Net, name, counting(name))
-        quick(max_epochs=2, net=Net(min_batches=3)).fit(*blobs)
-        assert {calls[name] for name in epoch} == {2}
-        assert {calls[name] for name in batch} == {6}
+        setattr(Net, name, hook)
+        make_embedder(max_epochs=1, net=Net(min_batches=3)).fit(*blobs)
+        assert calls
 
 
-def scores_best(net):
+def score_is_best(net):
     scores = net.history[:, "validation_score"]
     return scores[-1] > max(scores[:-1], default=-1)
 
@@ -248,26 +232,26 @@ def mean_norm(net, X, y):
 
 
 class TestWarmStart:
-    def test_it_goes_on(self, quick, blobs):
-        """Two times two epochs at a constant rate are four epochs."""
+    def test_continues(self, make_embedder, blobs, weights):
+        """With a constant rate, fitting two times two epochs is the same as four epochs."""
         net = TripletNet(callbacks__lr_scheduler=None)
-        twice = quick(max_epochs=2, warm_start=True, net=net).fit(*blobs)
+        twice = make_embedder(max_epochs=2, warm_start=True, net=net).fit(*blobs)
         after_two = weights(twice)
         twice.fit(*blobs)
         assert not torch.equal(after_two, weights(twice))
-        at_once = quick(max_epochs=4, net=net).fit(*blobs)
+        at_once = make_embedder(max_epochs=4, net=net).fit(*blobs)
         assert torch.equal(weights(twice), weights(at_once))
         assert [epoch["epoch"] for epoch in twice.history_] == [1, 2, 3, 4]
         assert twice.n_iter_ == 4
 
-    def test_without_it_fit_begins_anew(self, quick, blobs):
-        embedder = quick().fit(*blobs)
+    def test_disabled(self, make_embedder, blobs, weights):
+        embedder = make_embedder().fit(*blobs)
         first = weights(embedder)
         assert torch.equal(first, weights(embedder.fit(*blobs)))
         assert embedder.n_iter_ == 2
 
-    def test_changed_parameters_are_in_effect(self, quick, blobs):
-        embedder = quick(warm_start=True).fit(*blobs)
+    def test_changed_parameters(self, make_embedder, blobs):
+        embedder = make_embedder(warm_start=True).fit(*blobs)
         changes = {"margin": 0.9, "lr": 0.5, "mining": "hard", "batch_size": 20, "max_epochs": 3}
         net = embedder.set_params(**changes, weight_decay=0.25).fit(*blobs).net_
         assert (net.criterion_.margin, net.criterion_.mining) == (0.9, "hard")
@@ -277,153 +261,170 @@ class TestWarmStart:
         assert embedder.n_iter_ == 5
         assert embedder.history_[2]["lr"] == 0.5
 
-    def test_another_optimizer(self, quick, blobs):
-        embedder = quick(warm_start=True).fit(*blobs)
+    def test_changed_optimizer(self, make_embedder, blobs):
+        embedder = make_embedder(warm_start=True).fit(*blobs)
         embedder.set_params(net=TripletNet(optimizer=torch.optim.SGD)).fit(*blobs)
         assert isinstance(embedder.net_.optimizer_, torch.optim.SGD)
 
     @pytest.mark.parametrize(
         "change", [{"n_components": 5}, {"hidden_layer_sizes": (8, 8)}, {"n_members": 1}]
     )
-    def test_a_changed_shape_is_refused(self, quick, blobs, change):
-        embedder = quick(warm_start=True).fit(*blobs)
+    def test_changed_network(self, make_embedder, blobs, weights, change):
+        embedder = make_embedder(warm_start=True).fit(*blobs)
         before = weights(embedder)
-        with pytest.raises(ValueError, match="network of another shape: n_components, hidden_l"):
+        with pytest.raises(ValueError, match=f"shape.*{next(iter(change))}"):
             embedder.set_params(**change).fit(*blobs)
         assert torch.equal(weights(embedder), before)
 
-    def test_another_width_of_rows_is_refused(self, quick, blobs):
+    def test_changed_n_features(self, make_embedder, blobs):
         X, y = blobs
         with pytest.raises(ValueError, match="X has 4 features"):
-            quick(warm_start=True).fit(X, y).fit(X[:, :4], y)
+            make_embedder(warm_start=True).fit(X, y).fit(X[:, :4], y)
 
-    def test_new_classes(self, quick, blobs):
+    def test_new_classes(self, make_embedder, blobs):
         X, y = blobs
-        embedder = quick(warm_start=True).fit(X[y < 2], y[y < 2]).fit(X, y)
+        embedder = make_embedder(warm_start=True).fit(X[y < 2], y[y < 2]).fit(X, y)
         assert_array_equal(embedder.classes_, [0, 1, 2])
 
-    def test_standardization_can_be_switched(self, quick, blobs):
-        embedder = quick(warm_start=True, standardize=False).fit(*blobs)
-        embedder.set_params(standardize=True).fit(*blobs)
-        assert_allclose(embedder.net_.module_.standardizer.mean, blobs[0].mean(axis=0), rtol=1e-5)
+    def test_standardize_can_be_enabled(self, make_embedder, blobs):
+        embedder = make_embedder(warm_start=True, standardize=False).fit(*blobs)
+        network = embedder.set_params(standardize=True).fit(*blobs).net_.module_
+        assert_allclose(network.scaler.mean, blobs[0].mean(axis=0), rtol=1e-5)
 
-    def test_a_failure_leaves_the_old_fit(self, quick, blobs):
-        def rubbish(*args, **kwargs):
-            raise RuntimeError("rubbish")
+    def test_error_keeps_previous_fit(self, make_embedder, blobs, failing_miner):
+        """The weights, and the state of the optimizer."""
+        failed, other = (make_embedder(warm_start=True).fit(*blobs) for _ in range(2))
+        before = failed.transform(blobs[0])
+        with pytest.raises(RuntimeError, match="miner failed"):
+            failed.set_params(mining=fails_in_second_batch(failing_miner)).fit(*blobs)
+        assert_array_equal(failed.transform(blobs[0]), before)
+        assert failed.n_iter_ == 2
+        failed.set_params(mining="semi_hard").fit(*blobs)
+        assert_array_equal(failed.transform(blobs[0]), other.fit(*blobs).transform(blobs[0]))
 
-        embedder = quick(warm_start=True).fit(*blobs)
-        before = embedder.transform(blobs[0])
-        with pytest.raises(RuntimeError, match="rubbish"):
-            embedder.set_params(mining=rubbish).fit(*blobs)
-        assert_array_equal(embedder.transform(blobs[0]), before)
-        assert embedder.n_iter_ == 2
+
+def fails_in_second_batch(failing_miner):
+    calls = []
+
+    def miner(distances, labels, **kwargs):
+        calls.append(1)
+        if len(calls) > 2:  # two members
+            return failing_miner(distances, labels, **kwargs)
+        return labels[:1], labels[:1], labels[:1]
+
+    return miner
 
 
 class TestPartialFit:
-    def test_one_epoch_a_chunk(self, quick, blobs):
-        X, y = blobs
-        embedder = quick(max_epochs=7)
+    def test_one_epoch_per_call(self, make_embedder, blobs):
+        embedder = make_embedder(max_epochs=7)
         for n_chunks in range(1, 4):
-            embedder.partial_fit(X, y)
+            embedder.partial_fit(*blobs)
             assert embedder.n_iter_ == n_chunks
 
-    def test_it_is_as_good_as_fit(self, quick, digits):
+    def test_score_is_close_to_that_of_fit(self, make_embedder, digits):
         X, y = digits
-        embedder = quick(hidden_layer_sizes=(64,), lr=5e-3)
+        embedder = make_embedder(hidden_layer_sizes=(64,), lr=5e-3)
         for _ in range(3):
             for chunk in np.array_split(np.arange(len(X)), 3):
                 embedder.partial_fit(X[chunk], y[chunk])
-        whole = quick(hidden_layer_sizes=(64,), lr=5e-3, max_epochs=9).fit(X, y)
+        whole = make_embedder(hidden_layer_sizes=(64,), lr=5e-3, max_epochs=9).fit(X, y)
         assert embedder.score(X, y) > 0.8
         assert embedder.score(X, y) > whole.score(X, y) - 0.1
 
-    def test_the_rate_is_constant(self, quick, blobs):
-        embedder = quick(lr=0.01).partial_fit(*blobs).partial_fit(*blobs)
+    def test_learning_rate_is_constant(self, make_embedder, blobs):
+        embedder = make_embedder(lr=0.01).partial_fit(*blobs).partial_fit(*blobs)
         assert embedder.net_.optimizer_.param_groups[0]["lr"] == 0.01
-        assert embedder.net_.optimizer_.state_dict()["state"][0]["step"] == 20, "it goes on"
+        assert embedder.net_.optimizer_.state_dict()["state"][0]["step"] == 20, "of both calls"
 
-    def test_classes_grow(self, quick, blobs):
+    def test_new_classes(self, make_embedder, blobs):
         X, y = blobs
         names = np.array(["ant", "bee", "cockatoo"])[y]
-        embedder = quick().partial_fit(X[y < 2], names[y < 2])
+        embedder = make_embedder().partial_fit(X[y < 2], names[y < 2])
         assert_array_equal(embedder.classes_, ["ant", "bee"])
         embedder.partial_fit(X[y > 0], names[y > 0])
         assert_array_equal(embedder.classes_, ["ant", "bee", "cockatoo"])
 
-    @pytest.mark.parametrize("kind", [str, object])
-    def test_labels_of_another_kind(self, quick, blobs, kind):
+    @pytest.mark.parametrize("dtype", [str, object])
+    def test_labels_of_another_type(self, make_embedder, blobs, dtype):
         X, y = blobs
-        embedder = quick().partial_fit(X, y)
-        with pytest.raises(ValueError, match="labels in y must be of the kind"):
-            embedder.partial_fit(X, np.array(["a", "b", "c"], dtype=kind)[y])
+        embedder = make_embedder().partial_fit(X, y)
+        with pytest.raises(ValueError, match=r"labels in y .*same type"):
+            embedder.partial_fit(X, np.array(["a", "b", "c"], dtype=dtype)[y])
         assert_array_equal(embedder.classes_, [0, 1, 2])
         assert embedder.n_iter_ == 1
 
-    def test_moments_merge(self, quick, blobs):
+    def test_standardization_is_updated(self, make_embedder, blobs):
         X, y = blobs
-        embedder, scaler = quick(), StandardScaler()
+        embedder, scaler = make_embedder(), StandardScaler()
         for chunk in (slice(0, 15), slice(15, 60)):
             embedder.partial_fit(X[chunk], y[chunk])
             scaler.partial_fit(X[chunk].astype(np.float32))
-            standardizer = embedder.net_.module_.standardizer
+            standardizer = embedder.net_.module_.scaler
             assert_allclose(standardizer.mean, scaler.mean_, rtol=1e-6)
             assert_allclose(standardizer.scale, scaler.scale_, rtol=1e-6)
 
-    def test_after_fit(self, quick, blobs):
-        embedder = quick(max_epochs=2).fit(*blobs)
+    def test_after_fit(self, make_embedder, blobs, weights):
+        embedder = make_embedder(max_epochs=2).fit(*blobs)
         before = weights(embedder)
         embedder.partial_fit(*blobs)
         assert embedder.n_iter_ == 3
         assert not torch.equal(before, weights(embedder))
 
-    def test_fit_begins_anew(self, quick, blobs):
-        embedder = quick().partial_fit(*blobs).fit(*blobs)
-        assert torch.equal(weights(embedder), weights(quick().fit(*blobs)))
+    def test_fit_starts_over(self, make_embedder, blobs, weights):
+        embedder = make_embedder().partial_fit(*blobs).fit(*blobs)
+        assert torch.equal(weights(embedder), weights(make_embedder().fit(*blobs)))
 
     @pytest.mark.parametrize(
-        ("rows", "message"),
+        ("indices", "match"),
         [
             (slice(0, 1), "1 sample"),
-            ([0, 1, 2], "a class with at least 2 rows"),
+            ([0, 1, 2], "a class with at least 2"),
             ([0, 3], "at least 2 classes"),
         ],
     )
-    def test_a_chunk_without_a_triplet(self, quick, rows, message):
+    def test_chunk_without_triplets(self, make_embedder, indices, match):
         X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
-        embedder = quick().partial_fit(X, y)
-        with pytest.raises(ValueError, match=message):
-            embedder.partial_fit(X[rows], y[rows])
+        embedder = make_embedder().partial_fit(X, y)
+        with pytest.raises(ValueError, match=match):
+            embedder.partial_fit(X[indices], y[indices])
         assert embedder.n_iter_ == 1
 
-    def test_early_stopping_is_refused(self, quick, blobs):
-        with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
-            quick(early_stopping=True).partial_fit(*blobs)
-
-    def test_a_long_stream_does_not_slow_down(self, quick, blobs):
-        """The history is shared, not copied, from chunk to chunk."""
-        embedder = quick(net=TripletNet(min_batches=1)).partial_fit(*blobs)
+    def test_history_is_not_copied(self, make_embedder, blobs):
+        """Otherwise a long stream would slow down."""
+        embedder = make_embedder(net=TripletNet(min_batches=1)).partial_fit(*blobs)
         first_epoch = embedder.net_.history[0]
         embedder.partial_fit(*blobs)
         assert embedder.net_.history[0] is first_epoch
 
-    def test_seed_decides(self, quick, blobs):
-        first, second = (quick().partial_fit(*blobs).partial_fit(*blobs) for _ in range(2))
+    def test_random_state(self, make_embedder, blobs, weights):
+        first, second = (make_embedder().partial_fit(*blobs).partial_fit(*blobs) for _ in range(2))
         assert torch.equal(weights(first), weights(second))
 
 
-class TestInterruption:
-    """By a real signal, as Ctrl-C sends it."""
+class Interrupt(Callback):
+    """Sends the signal of Ctrl-C after a batch."""
 
+    def __init__(self, epoch, batch):
+        self.epoch = epoch
+        self.batch = batch
+
+    def on_batch_end(self, net, **kwargs):
+        if (len(net.history), len(net.history[-1]["batches"])) == (self.epoch, self.batch):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class TestKeyboardInterrupt:
     @pytest.fixture(autouse=True)
-    def _heard(self):
-        """Shells start what runs in the background deaf to it."""
+    def _enable_sigint(self):
+        """Shells start background jobs with the signal ignored."""
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
         signal.signal(signal.SIGINT, before)
 
-    def test_what_was_learned_is_kept(self, quick, blobs):
-        net = TripletNet(callbacks=[CtrlC(epoch=3, batch=2)])
-        embedder = quick(max_epochs=5, net=net)
+    def test_keeps_weights(self, make_embedder, blobs):
+        net = TripletNet(callbacks=[Interrupt(epoch=3, batch=2)])
+        embedder = make_embedder(max_epochs=5, net=net)
         with pytest.warns(UserWarning, match="interrupted after 2 of 5 epochs"):
             embedder.fit(*blobs)
         assert embedder.n_iter_ == 2
@@ -433,35 +434,25 @@ class TestInterruption:
         pickle.loads(pickle.dumps(embedder)).set_params(net=None).fit(*blobs)
 
     @pytest.mark.parametrize("early_stopping", [False, True])
-    def test_in_the_first_epoch(self, quick, blobs, early_stopping):
-        net = TripletNet(callbacks=[CtrlC(epoch=1, batch=1)])
+    def test_in_first_epoch(self, make_embedder, blobs, early_stopping):
+        net = TripletNet(callbacks=[Interrupt(epoch=1, batch=1)])
         with pytest.warns(UserWarning, match="interrupted after 0 of 2 epochs"):
-            embedder = quick(net=net, early_stopping=early_stopping).fit(*blobs)
+            embedder = make_embedder(net=net, early_stopping=early_stopping).fit(*blobs)
         assert embedder.history_ == []
         assert np.isfinite(embedder.transform(blobs[0])).all()
 
-    def test_the_best_epoch_is_restored(self, quick, digits):
-        net = TripletNet(callbacks=[CtrlC(epoch=4, batch=2)])
-        embedder = quick(max_epochs=9, early_stopping=True, net=net)
+    def test_keeps_validation_scores(self, make_embedder, digits):
+        settings = {"max_epochs": 9, "early_stopping": True}
+        net = TripletNet(callbacks=[Interrupt(epoch=4, batch=2)])
         with pytest.warns(UserWarning, match="interrupted after 3 of 9"):
-            embedder.fit(*digits)
-        scores = embedder.validation_scores_
-        in_peace = quick(max_epochs=9, early_stopping=True).fit(*digits)
-        assert scores == in_peace.validation_scores_[:3]
+            interrupted = make_embedder(**settings, net=net).fit(*digits)
+        uninterrupted = make_embedder(**settings).fit(*digits)
+        assert interrupted.validation_scores_ == uninterrupted.validation_scores_[:3]
 
-    def test_stopping_on_request_is_no_interruption(self, quick, blobs):
+    def test_early_stopping_does_not_warn(self, make_embedder, blobs):
         stop = EarlyStopping(monitor="epoch", patience=1, sink=lambda _: None)
-        assert quick(max_epochs=9, net=TripletNet(callbacks=[stop])).fit(*blobs).n_iter_ == 2
-
-
-class CtrlC(Callback):
-    def __init__(self, epoch, batch):
-        self.epoch = epoch
-        self.batch = batch
-
-    def on_batch_end(self, net, **kwargs):
-        if (len(net.history), len(net.history[-1]["batches"])) == (self.epoch, self.batch):
-            os.kill(os.getpid(), signal.SIGINT)
+        embedder = make_embedder(max_epochs=9, net=TripletNet(callbacks=[stop])).fit(*blobs)
+        assert embedder.n_iter_ == 2
 
 
 RUN = """
@@ -491,40 +482,59 @@ print(embedder.n_iter_, len(embedder.net_.history[-1]["batches"]))
 """
 
 
-class TestResuming:
-    def test_a_killed_run_ends_as_if_nothing_had_been(self, tmp_path):
-        def run(folder, how):
-            result = str(tmp_path / f"{how}.npy")
-            arguments = [sys.executable, "-c", RUN, str(tmp_path / folder), how, result]
+class TestCheckpointOfSkorch:
+    """`Checkpoint` with `LoadInitState`. Our own is tested in training/test_checkpoint.py."""
+
+    @pytest.mark.slow
+    def test_killed_process(self, tmp_path):
+        def run(folder, name):
+            result = str(tmp_path / f"{name}.npy")
+            arguments = [sys.executable, "-c", RUN, str(tmp_path / folder), name, result]
             return subprocess.run(arguments, capture_output=True, text=True, check=False), result
 
-        killed, _ = run("cut", "killed")
+        killed, _ = run("checkpoint", "killed")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-        resumed, after_resuming = run("cut", "resumed")
+        resumed, embedded = run("checkpoint", "resumed")
         assert resumed.returncode == 0, resumed.stderr
-        uninterrupted, in_peace = run("whole", "in-peace")
+        uninterrupted, expected = run("other", "uninterrupted")
         assert resumed.stdout == uninterrupted.stdout == "6 10\n"
-        assert_array_equal(np.load(after_resuming), np.load(in_peace))
+        assert_array_equal(np.load(embedded), np.load(expected))
 
-    def test_a_finished_run_is_not_run_again(self, quick, blobs, tmp_path):
+    def test_error_in_epoch(self, make_embedder, blobs, tmp_path, spy, weights):
+        def fail_in_epoch_3(net, **kwargs):
+            if len(net.history) == 3:
+                raise RuntimeError("interrupted")
+
+        def fit(folder, **hooks):
+            checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path / folder))
+            net = TripletNet(callbacks=[checkpoint, LoadInitState(checkpoint), spy(**hooks)])
+            return make_embedder(max_epochs=4, mining="random", net=net).fit(*blobs)
+
+        with pytest.raises(RuntimeError, match="interrupted"):
+            fit("checkpoint", on_batch_end=fail_in_epoch_3)
+        resumed, uninterrupted = fit("checkpoint"), fit("other")
+        assert resumed.n_iter_ == 4
+        assert torch.equal(weights(resumed), weights(uninterrupted))
+
+    def test_finished_training_is_not_repeated(self, make_embedder, blobs, tmp_path, weights):
         checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
         net = TripletNet(callbacks=[checkpoint, LoadInitState(checkpoint)])
-        first, second = (quick(net=net).fit(*blobs) for _ in range(2))
+        first, second = (make_embedder(net=net).fit(*blobs) for _ in range(2))
         assert second.n_iter_ == first.n_iter_ == 2
         assert torch.equal(weights(first), weights(second))
 
 
-class TestWhereItRuns:
-    def test_bfloat16(self, quick, digits):
+class TestPrecision:
+    def test_bfloat16(self, make_embedder, digits, weights):
         X, y = digits
-        half = quick(precision="bfloat16").fit(X, y)
-        full = quick().fit(X, y)
+        half = make_embedder(precision="bfloat16").fit(X, y)
+        full = make_embedder().fit(X, y)
         assert half.transform(X).dtype == np.float32
         assert half.score(X, y) == pytest.approx(full.score(X, y), abs=0.05)
         assert not torch.equal(weights(half), weights(full))
         assert {value.dtype for value in half.net_.module_.parameters()} == {torch.float32}
 
-    def test_the_criterion_sees_full_precision(self, quick, blobs):
+    def test_bfloat16_criterion_runs_in_float32(self, make_embedder, blobs):
         dtypes = set()
 
         def miner(distances, labels, *, margin, generator):
@@ -532,33 +542,33 @@ class TestWhereItRuns:
             assert not torch.is_autocast_enabled("cpu")
             return labels[:0], labels[:0], labels[:0]
 
-        quick(precision="bfloat16", mining=miner).fit(*blobs)
+        make_embedder(precision="bfloat16", mining=miner).fit(*blobs)
         assert dtypes == {torch.float32}
 
-    @pytest.mark.parametrize("precision", ["float16", None, torch.bfloat16])
-    def test_other_precisions(self, blobs, precision):
-        with pytest.raises(InvalidParameterError, match=r"'precision'.*'float32' or 'bfloat16'"):
-            TripletEmbedder(precision=precision).fit(*blobs)
 
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
-    def test_compiled(self, quick, blobs):
-        net = TripletNet(compile=True, compile__backend="eager")
-        compiled = quick(net=net, warm_start=True).fit(*blobs).fit(*blobs)
-        plain = quick(warm_start=True).fit(*blobs).fit(*blobs)
-        assert_array_equal(compiled.transform(blobs[0]), plain.transform(blobs[0]))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_compile(make_embedder, blobs):
+    net = TripletNet(compile=True, compile__backend="eager")
+    compiled = make_embedder(net=net, warm_start=True).fit(*blobs).fit(*blobs)
+    plain = make_embedder(warm_start=True).fit(*blobs).fit(*blobs)
+    assert_array_equal(compiled.transform(blobs[0]), plain.transform(blobs[0]))
 
-    def test_workers_have_a_thread_each(self, quick, blobs):
+
+class TestThreads:
+    @pytest.mark.slow
+    def test_joblib_workers_use_one(self, make_embedder, blobs):
         if os.cpu_count() > 2:
-            pytest.skip("loky shares more threads among two workers")
+            pytest.skip("loky divides more threads among two workers")
         n_threads = joblib.Parallel(n_jobs=2)(
-            joblib.delayed(threads_in_training)(clone(quick()), *blobs) for _ in range(2)
+            joblib.delayed(threads_in_training)(clone(make_embedder()), *blobs) for _ in range(2)
         )
         assert n_threads == [(1, 1), (1, 1)]
 
-    def test_many_threads_transform_at_once(self, quick, digits):
+    def test_concurrent_transform(self, make_embedder, digits):
         X, y = digits
-        embedder = quick().fit(X, y)
-        expected, results = embedder.transform(X), {}
+        embedder = make_embedder().fit(X, y)
+        expected = embedder.transform(X)
+        results = {}
 
         def work(number):
             results[number] = embedder.transform(X)
@@ -568,48 +578,49 @@ class TestWhereItRuns:
             thread.start()
         for thread in threads:
             thread.join()
+        assert len(results) == 8
         for result in results.values():
             assert_array_equal(result, expected)
 
 
 def threads_in_training(embedder, X, y):
-    seen = []
+    """Return the number of torch's threads during a fit and after it."""
+    n_threads = []
 
-    class Watch(Callback):
+    class Record(Callback):
         def on_batch_end(self, net, **kwargs):
-            seen.append(torch.get_num_threads())
+            n_threads.append(torch.get_num_threads())
 
-    embedder.set_params(net=TripletNet(callbacks=[Watch()])).fit(X, y)
-    return max(seen), torch.get_num_threads()
+    embedder.set_params(net=TripletNet(callbacks=[Record()])).fit(X, y)
+    return max(n_threads), torch.get_num_threads()
 
 
-class TestMemory:
-    def test_a_memory_map_is_not_read_whole(self, tmp_path):
-        """Training and transforming a file with no memory to hold it."""
-        rows = np.lib.format.open_memmap(
-            tmp_path / "rows.npy", mode="w+", dtype=np.float32, shape=(20_000, 5_000)
-        )
-        rows[::10] = np.random.default_rng(0).normal(size=5_000)
-        del rows
-        code = """
-            import resource, sys
-            import numpy as np
-            from sktriplet import TripletEmbedder
-            X = np.load(sys.argv[1], mmap_mode="r")
-            y = np.arange(len(X)) % 10
-            embedder = TripletEmbedder(2, hidden_layer_sizes=(4,), max_epochs=1, random_state=0)
-            embedder.fit(X[:100].copy(), y[:100]).transform(X[:100])
-            used = [line for line in open("/proc/self/status") if line.startswith("VmData")]
-            allowed = int(used[0].split()[1]) * 1024 + 250_000_000
-            resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
-            try:
-                np.ones(X.shape, X.dtype)
-            except MemoryError:
-                assert embedder.fit(X, y).transform(X).shape == (len(X), 2)
-                print("done")
-        """
-        if not sys.platform.startswith("linux"):
-            pytest.skip("limits memory as Linux does")
-        arguments = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "rows.npy")]
-        run = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        assert run.stdout == "done\n", run.stderr
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's memory limit")
+def test_memory_map_larger_than_memory(tmp_path):
+    """Train and transform without the memory to hold the data."""
+    X = np.lib.format.open_memmap(
+        tmp_path / "X.npy", mode="w+", dtype=np.float32, shape=(20_000, 5_000)
+    )
+    X[::10] = np.random.default_rng(0).normal(size=5_000)
+    del X
+    code = """
+        import resource, sys
+        import numpy as np
+        from sktriplet import TripletEmbedder
+        X = np.load(sys.argv[1], mmap_mode="r")
+        y = np.arange(len(X)) % 10
+        embedder = TripletEmbedder(2, hidden_layer_sizes=(4,), max_epochs=1, random_state=0)
+        embedder.fit(X[:100].copy(), y[:100]).transform(X[:100])
+        used = [line for line in open("/proc/self/status") if line.startswith("VmData")]
+        allowed = int(used[0].split()[1]) * 1024 + 250_000_000
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+        try:
+            np.ones(X.shape, X.dtype)
+        except MemoryError:
+            assert embedder.fit(X, y).transform(X).shape == (len(X), 2)
+            print("done")
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "X.npy")]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert run.stdout == "done\n", run.stderr

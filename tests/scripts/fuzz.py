@@ -1,8 +1,9 @@
-"""Fits of random settings on random small data: each is sane, or is refused by name.
+"""Fit embedders with random parameters on small random data.
 
-`tests/test_fuzz.py` looks at a few of them. This looks at as many as there is time for:
+Each fit must give valid embeddings or raise an error that names the problem. `tests/test_fuzz.py`
+checks a few cases; this program checks as many as it has time for:
 
-    python tests/fuzz.py --minutes 10
+    python tests/scripts/fuzz.py --minutes 10
 """
 
 import argparse
@@ -47,37 +48,42 @@ SETTINGS = {
     ],
 }
 SCALES = [1e-30, 1e-3, 1.0, 1e6, 1e30]
-REFUSALS = ("rows to hold out", "class with at least 2 rows", "at least 2 classes")
+# Parts of the messages of expected errors.
+EXPECTED_ERRORS = ("to hold out", "class with at least 2", "at least 2 classes")
 
 
 def random_case(seed):
-    """Return an embedder, rows and labels."""
+    """Return an embedder, samples, and labels."""
     rng = np.random.default_rng(seed)
     settings = {name: values[rng.integers(len(values))] for name, values in SETTINGS.items()}
     is_image = rng.random() < 0.25
-    if not is_image:
+    if is_image:
+        del settings["hidden_layer_sizes"], settings["n_members"]
+    else:
         settings["augment"] = None
     if settings["metric"] == "cosine":
         settings["normalize"] = True
+    if settings["n_components"] == 1:
+        settings |= {"normalize": False, "metric": "euclidean"}
     embedder = TripletEmbedder(random_state=int(seed), **settings)
-    n_rows = int(rng.choice([3, 7, 40, 150, 400]))
-    n_classes = int(rng.integers(1, min(n_rows // 2, 12) + 1))
+    n_samples = int(rng.choice([3, 7, 40, 150, 400]))
+    n_classes = int(rng.integers(1, min(n_samples // 2, 12) + 1))
     names = np.array([f"class {number}" for number in range(n_classes)])
-    y = rng.choice(names, n_rows, p=rng.dirichlet(np.full(n_classes, 3.0)))
+    y = rng.choice(names, n_samples, p=rng.dirichlet(np.full(n_classes, 3.0)))
     if is_image:
-        shape = [(n_rows, 8, 9), (n_rows, 3, 8, 8), (n_rows, 8, 8, 4)][rng.integers(3)]
+        shape = [(n_samples, 8, 9), (n_samples, 3, 8, 8), (n_samples, 8, 8, 4)][rng.integers(3)]
         X = rng.integers(256, size=shape).astype(rng.choice(["uint8", "float32"]))
         return embedder, X, y
     n_features = int(rng.integers(1, 30))
-    X = rng.normal(size=(n_rows, n_features)) * rng.choice(SCALES, size=n_features)
+    X = rng.normal(size=(n_samples, n_features)) * rng.choice(SCALES, size=n_features)
     X[:, rng.random(n_features) < 0.2] = rng.normal()
     X[rng.random(X.shape) < rng.choice([0, 0.5, 0.95])] = 0
-    X = X[rng.integers(n_rows, size=n_rows)] if rng.random() < 0.3 else X
+    X = X[rng.integers(n_samples, size=n_samples)] if rng.random() < 0.3 else X
     return embedder, csr_array(X) if rng.random() < 0.3 else X, y
 
 
 def check(seed):
-    """Fit twice, look at what comes out, and say whether the case was refused."""
+    """Fit twice, check the embeddings, and return whether the case was rejected."""
     embedder, X, y = random_case(seed)
     state = torch.get_rng_state()
     try:
@@ -87,10 +93,10 @@ def check(seed):
             embedded = embedder.transform(X)
             again = clone(embedder).fit(X, y).transform(X)
     except (InvalidParameterError, DivergenceError, ValueError) as error:
-        # Without standardization numbers of 1e30 may well be too much.
+        # Without standardization, values of 1e30 may overflow.
         is_too_large = not embedder.standardize and "infin" in str(error)
         diverged = isinstance(error, DivergenceError)
-        assert diverged or is_too_large or any(part in str(error) for part in REFUSALS)  # noqa: PT017
+        assert diverged or is_too_large or any(part in str(error) for part in EXPECTED_ERRORS)  # noqa: PT017
         assert not hasattr(embedder, "net_")
         return True
     assert embedded.shape == (len(y), embedder.n_components)
@@ -107,23 +113,23 @@ def check(seed):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Check cases until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--first", type=int, default=0, help="seed to begin with")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * arguments.minutes
-    seed, n_refused, failed = arguments.first, 0, []
+    seed, n_rejected, failed = arguments.first, 0, []
     while time.monotonic() < end:
         try:
-            n_refused += check(seed)
+            n_rejected += check(seed)
         except Exception:
             failed.append(seed)
             traceback.print_exc()
         seed += 1
     n_cases = seed - arguments.first
-    print(f"{n_cases} cases, {n_refused} refused by name, failed: {failed}")
+    print(f"{n_cases} cases, {n_rejected} rejected, failed: {failed}")
 
 
 if __name__ == "__main__":

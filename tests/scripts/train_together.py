@@ -1,4 +1,7 @@
-"""What `test_distributed.py` has two processes do: ``torchrun train_together.py FOLDER DEVICE``."""
+"""Train one network in several processes: ``torchrun train_together.py FOLDER DEVICE``.
+
+`training/test_distributed.py` starts it and reads the reports that each process writes.
+"""
 
 import pickle
 import sys
@@ -24,19 +27,19 @@ SETTINGS = {
 
 
 class AcceleratedTripletNet(AccelerateMixin, TripletNet):
-    """Trained by all processes that torchrun has started."""
+    """A net that all processes started by torchrun train together."""
 
 
 class CPUAccelerator(Accelerator):
-    """Leaves a criterion alone, which has nothing to train: on CPUs it would be wrapped too."""
+    """Does not wrap criteria without parameters, which accelerate would do on CPUs."""
 
     def prepare_model(self, model, device_placement=None, evaluation_mode=False):
         is_trained = any(weight.requires_grad for weight in model.parameters())
         return super().prepare_model(model, device_placement, evaluation_mode or not is_trained)
 
 
-class Witness(Callback):
-    """Keeps what each step was given, and what was drawn at random before it."""
+class Recorder(Callback):
+    """Records each batch, and a random number drawn before it."""
 
     def initialize(self):
         self.batches, self.draws = [], []
@@ -46,7 +49,7 @@ class Witness(Callback):
         self.draws.append(torch.rand(1).item())
 
 
-def rows():
+def load_samples():
     X, y = load_digits(return_X_y=True)
     return X[:500].astype(np.float32), y[:500]
 
@@ -55,7 +58,7 @@ def state(embedder):
     return {name: value.cpu().numpy() for name, value in embedder.net_.module_.state_dict().items()}
 
 
-def complaint(action):
+def error_of(action):
     try:
         action()
     except ValueError as error:
@@ -66,7 +69,7 @@ def main(folder, device):
     torch.set_num_threads(1)
     accelerator = CPUAccelerator(cpu=device == "cpu", device_placement=False)
     rank = accelerator.process_index
-    X, y = rows()
+    X, y = load_samples()
 
     def embedder(callbacks=(), **settings):
         net = AcceleratedTripletNet(
@@ -74,21 +77,21 @@ def main(folder, device):
         )
         return TripletEmbedder(net=net, device=device, **(SETTINGS | settings))
 
-    trained = embedder([("witness", Witness())]).fit(X, y)
-    witness = dict(trained.net_.callbacks_)["witness"]
+    trained = embedder([("recorder", Recorder())]).fit(X, y)
+    recorder = dict(trained.net_.callbacks_)["recorder"]
     stopped = embedder(early_stopping=True, n_iter_no_change=1, lr=0.3, max_epochs=9).fit(X, y)
     continued = embedder(warm_start=True, max_epochs=1).fit(X, y)
     report = {
         "seed": trained.net_.random_state,
-        "batches": witness.batches,
-        "draws": witness.draws,
+        "batches": recorder.batches,
+        "draws": recorder.draws,
         "state": state(trained),
         "history": trained.history_,
         "stopped": state(stopped),
         "scores": stopped.validation_scores_,
         "continued": state(continued.fit(X, y)),
-        "another random_state": complaint(lambda: embedder(random_state=rank).fit(X, y)),
-        "another y": complaint(lambda: embedder().fit(X, np.roll(y, rank))),
+        "another random_state": error_of(lambda: embedder(random_state=rank).fit(X, y)),
+        "another y": error_of(lambda: embedder().fit(X, np.roll(y, rank))),
     }
     (Path(folder) / f"{rank}.pkl").write_bytes(pickle.dumps(report))
     if accelerator.is_main_process:
@@ -97,7 +100,7 @@ def main(folder, device):
 
 
 if __name__ == "__main__":
-    # By the name under which whoever reads the pickles finds it.
+    # Import the module by name, so that its classes can be unpickled elsewhere.
     from train_together import main
 
     main(*sys.argv[1:])
