@@ -1,8 +1,9 @@
-"""How the site is built: ``python -m sphinx -W --keep-going -b html docs docs/_build/html``."""
+"""Sphinx configuration: ``python -m sphinx -W --keep-going -b html docs docs/_build/html``."""
 
 import os
 import re
 import warnings
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -29,7 +30,7 @@ trim_doctest_flags = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# What a class inherits is for its own project to explain; see the templates.
+# Inherited members are documented by their own projects; see the templates.
 numpydoc_show_class_members = False
 autosummary_generate = True
 autosummary_ignore_module_all = True
@@ -39,7 +40,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 if os.environ.get("READTHEDOCS"):
-    # Only where there is surely a network: without one, -W ends the build.
+    # Needs network access: without it, the build fails because of -W.
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
@@ -79,32 +80,49 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
 }
-html_sidebars = {"index": [], "changelog": [], "contributing": [], "architecture": []}
+html_sidebars = {"index": [], "changelog": [], "contributing": []}
 
-EXAMPLE = re.compile(r"\]\(\.\./examples/(plot_\w+)\.py\)")
+# Relative links to files outside docs, from a page at any depth.
+EXAMPLE = re.compile(r"\]\(((?:\.\./)*)\.\./examples/(plot_\w+)\.py\)")
+README = re.compile(r"\]\(((?:\.\./)*)\.\./README\.md#")
 PICTURE = re.compile(r"<!-- picture: (plot_\w+) (\d+): (.+?) -->")
 
 
-def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Turn links to examples into links to their pages, and marked places into pictures.
+# Links of files that are included from the root of the repository.
+ROOT_EXAMPLE = re.compile(r"\]\(examples/(plot_\w+)\.py\)")
+ROOT_PAGES = {"](benchmarks/README.md)": "](benchmarks/index.md)"}
 
-    The pages are Markdown that is also read where there is no gallery: there, a link goes to the
-    file, and the mark of a picture is a comment.
+
+def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Replace links to example scripts by links to their gallery pages, and comments by figures.
+
+    The Markdown sources can also be read without the gallery, for example on GitHub. There, links
+    to examples lead to the scripts, and figures are comments.
     """
     if app.env.doc2path(docname).suffix != ".md":
         return
-    text = EXAMPLE.sub(r"](auto_examples/\1.rst)", source[0])
-    text = text.replace("](../README.md#", "](index.md#")  # which includes what is linked to
+    text = EXAMPLE.sub(r"](\1auto_examples/\2.rst)", source[0])
+    text = README.sub(r"](\1index.md#", text)  # index.md includes the linked section
+    text = text.replace("](../CONTRIBUTING.md", "](contributing.md")
 
     def picture(match: re.Match) -> str:
-        name, number, words = match.groups()
+        name, number, alt_text = match.groups()
         path = f"auto_examples/images/sphx_glr_{name}_{int(number):03}.png"
         is_drawn = str(app.config.plot_gallery) not in ("0", "False")
-        return f"![{words}]({path})" if is_drawn else ""
+        return f"![{alt_text}]({path})" if is_drawn else ""
 
     source[0] = PICTURE.sub(picture, text)
 
 
+def link_included(app: Sphinx, path: Path, docname: str, source: list[str]) -> None:
+    """Replace links of included files, which are relative to the root of the repository."""
+    text = ROOT_EXAMPLE.sub(r"](auto_examples/\1.rst)", source[0])
+    for link, page in ROOT_PAGES.items():
+        text = text.replace(link, page)
+    source[0] = text
+
+
 def setup(app: Sphinx) -> None:
-    """Connect what is above."""
+    """Register the hooks."""
     app.connect("source-read", link_gallery)
+    app.connect("include-read", link_included)
