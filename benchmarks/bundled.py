@@ -1,23 +1,19 @@
-"""k-NN behind the default embedder against k-NN behind its simple peers, on bundled data.
+"""5-NN accuracy on the embeddings and on simple alternatives, on scikit-learn's data sets.
 
-Repeated stratified 5-fold cross-validation, everything on the same folds and with its
-defaults, one thread; the embedder's seed is the number of the split, so that no single
-seed decides. For each data set it prints the mean accuracies, how far the embedder
-is from the best peer, and the mean of the paired differences to scaled k-NN.
-
-    python benchmarks/bundled.py            # 3 repeats: the published figures
+    python benchmarks/bundled.py             # 3 repeats: the published figures
     python benchmarks/bundled.py --repeats 1
+
+Repeated stratified 5-fold cross-validation on one thread; all methods use the same folds and
+their default parameters. The embedder is seeded with the number of the fold, so no single seed
+decides. Prints, per data set, the mean accuracies, the difference between the embedder and the
+better of scaled 5-NN and LDA, and the mean paired difference from scaled 5-NN.
 """
 
 import argparse
-import json
-from pathlib import Path
 from time import perf_counter
 
+import _harness as harness
 import numpy as np
-import sklearn
-import skorch
-import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -26,22 +22,21 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sktriplet
 from sktriplet import TripletEmbedder
 
+RESULTS = harness.ResultFile("bundled")
 DATA_SETS = {
     "wine": load_wine,
     "breast_cancer": load_breast_cancer,
     "iris": load_iris,
     "digits": load_digits,
 }
-FRONTS = {
+TRANSFORMERS = {
     "raw": None,
     "scaled": StandardScaler(),
     "LDA": LinearDiscriminantAnalysis(),
     "ours": TripletEmbedder(device="cpu"),
 }
-RESULTS = Path(__file__).parent / "results" / "bundled.jsonl"
 
 
 def held_out_accuracy(transformer, X, y, split, seed: int) -> float:
@@ -52,50 +47,48 @@ def held_out_accuracy(transformer, X, y, split, seed: int) -> float:
     return model.fit(X[train], y[train]).score(X[test], y[test])
 
 
-def main(n_repeats: int) -> None:
-    torch.set_num_threads(1)
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="number of repeats of the cross-validation"
+    )
+    n_repeats = parser.parse_args().repeats
+    harness.use_single_thread()
     folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=n_repeats, random_state=0)
-    versions = {
-        module.__name__: module.__version__ for module in (np, sklearn, skorch, torch, sktriplet)
-    }
-    print("".join(f"{head:>14}" for head in ("", *FRONTS, "ours - best", "ours - scaled", "fit s")))
-    lines = []
-    for name, load in DATA_SETS.items():
+    header = ("", *TRANSFORMERS, "ours - best", "ours - scaled", "fit s")
+    print("".join(f"{name:>14}" for name in header))
+    results = []
+    for data_set, load in DATA_SETS.items():
         X, y = load(return_X_y=True)
         accuracy = {}
-        for front, transformer in FRONTS.items():
+        for name, transformer in TRANSFORMERS.items():
             start = perf_counter()
-            accuracy[front] = np.array(
+            accuracy[name] = np.array(
                 [
                     held_out_accuracy(transformer, X, y, split, seed)
                     for seed, split in enumerate(folds.split(X, y))
                 ]
             )
-            seconds = (perf_counter() - start) / len(accuracy[front])
-        means = {front: float(scores.mean()) for front, scores in accuracy.items()}
+            seconds = (perf_counter() - start) / len(accuracy[name])
+        means = {name: float(scores.mean()) for name, scores in accuracy.items()}
         to_best = means["ours"] - max(means["scaled"], means["LDA"])
         to_scaled = float(np.mean(accuracy["ours"] - accuracy["scaled"]))
-        row = [*means.values(), to_best, to_scaled]
-        print(
-            f"{name:>14}" + "".join(f"{value:14.4f}" for value in row) + f"{seconds:14.2f}",
-            flush=True,
-        )
-        lines.append(
+        figures = "".join(f"{value:14.4f}" for value in (*means.values(), to_best, to_scaled))
+        print(f"{data_set:>14}{figures}{seconds:14.2f}", flush=True)
+        results.append(
             {
-                "data_set": name,
+                "data_set": data_set,
                 "n_repeats": n_repeats,
                 "accuracy": means,
                 "ours_minus_best_of_scaled_and_lda": to_best,
                 "ours_minus_scaled_paired": to_scaled,
                 "seconds_a_fit": round(seconds, 2),
-                "versions": versions,
+                **harness.environment(),
             }
         )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    RESULTS.replace(results)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
-    main(parser.parse_args().repeats)
+    main()

@@ -1,52 +1,38 @@
 """Time and memory of the triplet losses, forward and backward, on one CPU thread.
 
     python benchmarks/losses.py            # everything, to benchmarks/results/losses.jsonl
-    python benchmarks/losses.py --quick    # the batches of the table of ratios only, printed
-    python benchmarks/losses.py --table    # write the measured rows into docs/losses.md
+    python benchmarks/losses.py --quick    # the batches of the table of ratios, printed only
+    python benchmarks/losses.py --table    # write the results to docs/benchmarks/losses.md
 
-Methods that are compared are timed in turns, so that whatever else the machine does
-falls on all of them, and medians are reported. Needs pytorch-metric-learning.
+Compared methods are interleaved, so other load on the machine affects all of them, and medians
+are reported. Needs pytorch-metric-learning.
 """
 
-import os
-
-os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-
 import argparse
-import datetime
-import json
-import platform
-import re
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
+import _harness as harness
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sktriplet.losses import TripletLoss
-from sktriplet.losses._triplet import MINING_STRATEGIES
+from sktriplet.losses import MINING_STRATEGIES, TripletLoss
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "losses.jsonl"
-PAGE = HERE.parent / "docs" / "losses.md"
+RESULTS = harness.ResultFile("losses")
+PAGE = harness.PAGES / "losses.md"
 
 DIMENSIONS = 32
 MARGIN = 0.2
 BATCHES = (128, 256, 512, 1024, 4096)
 CLASSES = (2, 10, 100)
-# Every method gets so many turns, until it has taken this long in three timings or more.
-TURNS, SECONDS = 15, 3.0
-# The dense masks of a batch of 1024 take 4 GB each.
-LARGEST_DENSE = 512
-# pytorch-metric-learning lists the triplets of a batch: 50 million take some 4 GB.
-LARGEST_LIST = 15_000_000
+# Methods have this many turns, or fewer if three or more timings take this many seconds.
+TURNS, MAX_SECONDS = 15, 3.0
+# Each dense mask of a batch of 1024 takes 4 GB.
+MAX_DENSE_BATCH = 512
+# pytorch-metric-learning lists the triplets of a batch; 50 million take about 4 GB.
+MAX_LISTED_TRIPLETS = 15_000_000
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -54,43 +40,43 @@ Step = Callable[[Tensor, Tensor], Tensor]
 # Batches.
 
 
-def batch(size: int, n_classes: int, kind: str) -> tuple[Tensor, Tensor]:
+def batch(size: int, n_classes: int, embedding: str) -> tuple[Tensor, Tensor]:
     """Return unit embeddings and balanced labels, seeded.
 
-    "random" is an untrained network's: no classes to be seen. In "mid-training" classes
-    are clouds that overlap, and some positive pairs have no semi-hard negative left.
+    "random" embeddings resemble those of an untrained network and do not depend on the class.
+    "mid-training" classes are overlapping clouds; some positive pairs have no semi-hard negative.
     """
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(size)[torch.randperm(size, generator=generator)] % n_classes
     embeddings = torch.randn(size, DIMENSIONS, generator=generator)
-    if kind == "mid-training":
-        centres = torch.randn(n_classes, DIMENSIONS, generator=generator)
-        embeddings = centres[labels] + 0.9 * embeddings
+    if embedding == "mid-training":
+        centers = torch.randn(n_classes, DIMENSIONS, generator=generator)
+        embeddings = centers[labels] + 0.9 * embeddings
     return F.normalize(embeddings, dim=1), labels
 
 
-# What is compared. Each is the same loss on the same distances, unless its name says so.
+# What is compared. All compute the same loss on the same distances, unless their name says "PML".
 
 
 def gram_distance(embeddings: Tensor) -> Tensor:
-    """Squared distances as one writes them in a line or two of PyTorch."""
+    """Return squared distances, in two lines of PyTorch."""
     squared_norms = embeddings.square().sum(dim=1)
     distances = squared_norms[:, None] + squared_norms - 2 * (embeddings @ embeddings.T)
     return distances.clamp(min=0)
 
 
 def floor(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Return the distances, whose backward pass is started from a dense (B, B) gradient."""
+    """Return the distances; their backward pass starts from a dense (B, B) gradient."""
     return gram_distance(embeddings)
 
 
 def active_mean(losses: Tensor) -> Tensor:
-    """Return the mean over the losses that are positive."""
+    """Return the mean over the positive losses."""
     return losses.sum() / (losses > 0).sum().clamp(min=1)
 
 
 def masked_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Mask one row of negatives for each positive pair, (pairs, B), under no_grad."""
+    """Mine with a mask of negatives per positive pair, (n_pairs, B), under no_grad."""
     distances = gram_distance(embeddings)
     with torch.no_grad():
         same = labels[:, None] == labels
@@ -105,7 +91,7 @@ def masked_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 
 def cubic_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Mine by passes over (B, B, B), under no_grad."""
+    """Mine with masks (B, B, B), under no_grad."""
     distances = gram_distance(embeddings)
     with torch.no_grad():
         same = labels[:, None] == labels
@@ -119,12 +105,12 @@ def cubic_semi_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 
 def masked_hard(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Take masked maxima and minima; nothing here is (B, B, B)."""
+    """Take masked maxima and minima, (B, B)."""
     distances = gram_distance(embeddings)
     same = labels[:, None] == labels
-    alike = same.clone().fill_diagonal_(False)
+    positive = same.clone().fill_diagonal_(False)
     nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
-    farthest = distances.masked_fill(~alike, -torch.inf).amax(dim=1)
+    farthest = distances.masked_fill(~positive, -torch.inf).amax(dim=1)
     return active_mean(F.relu(farthest - nearest + MARGIN))
 
 
@@ -137,8 +123,8 @@ def cubic_all(embeddings: Tensor, labels: Tensor) -> Tensor:
     return active_mean(losses * triplet)
 
 
-def listed_by_pml(mined: bool) -> Step:
-    """Return pytorch-metric-learning's loss, over all triplets or over all semi-hard ones."""
+def pml(mined: bool) -> Step:
+    """Return the loss of pytorch-metric-learning over all triplets or all semi-hard triplets."""
     from pytorch_metric_learning.distances import LpDistance
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import TripletMarginMiner
@@ -152,28 +138,31 @@ def listed_by_pml(mined: bool) -> Step:
 
 
 def methods(size: int, n_classes: int) -> dict[str, Step]:
-    """Return what fits into memory with such a batch."""
+    """Return the methods that fit into memory with such a batch."""
     steps: dict[str, Step] = {"floor": floor}
     for mining in MINING_STRATEGIES:
-        steps[mining] = TripletLoss(MARGIN, mining=mining)
-    if size <= LARGEST_DENSE:
+        steps[mining] = TripletLoss(MARGIN, mining=mining, reduction="active_mean")
+    if size <= MAX_DENSE_BATCH:
         steps |= {
             "semi_hard, masks (pairs x B)": masked_semi_hard,
             "semi_hard, masks (B x B x B)": cubic_semi_hard,
             "hard, masks (B x B)": masked_hard,
             "all, masks (B x B x B)": cubic_all,
         }
-    if size * (size / n_classes) * (size - size / n_classes) <= LARGEST_LIST:
-        steps["semi_hard, PML (another set)"] = listed_by_pml(mined=True)
-        steps["all, PML"] = listed_by_pml(mined=False)
+    if size * (size / n_classes) * (size - size / n_classes) <= MAX_LISTED_TRIPLETS:
+        steps["semi_hard, PML (another set)"] = pml(mined=True)
+        steps["all, PML"] = pml(mined=False)
     return steps
 
 
 # Measuring.
 
 
-def time_in_turns(steps: dict[str, Step], embeddings: Tensor, labels: Tensor) -> dict[str, list]:
-    """Return the seconds that each step took, forward and backward, turn by turn."""
+def time_steps(steps: dict[str, Step], embeddings: Tensor, labels: Tensor) -> dict[str, list]:
+    """Return the seconds of forward and backward passes of each step.
+
+    Fast steps are repeated in their turn, after an untimed run that refills the caches.
+    """
     weights = torch.rand(len(labels), len(labels), generator=torch.Generator().manual_seed(1))
 
     def timed(step: Step) -> float:
@@ -186,82 +175,59 @@ def time_in_turns(steps: dict[str, Step], embeddings: Tensor, labels: Tensor) ->
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(TURNS):
         for name, step in steps.items():
-            if len(seconds[name]) >= 3 and sum(seconds[name]) > SECONDS:
+            if len(seconds[name]) >= 3 and sum(seconds[name]) > MAX_SECONDS:
                 continue
-            # What it costs to push the method before out of cache and memory is not this
-            # one's, and is not counted where it could matter.
             first = timed(step)
-            repeats = min(10, int(0.03 / first))
-            seconds[name] += [timed(step) for _ in range(repeats)] or [first]
+            n_repeats = min(10, int(0.03 / first))
+            seconds[name] += [timed(step) for _ in range(n_repeats)] or [first]
     return seconds
 
 
-def measure(size: int, n_classes: int, kind: str) -> list[dict]:
-    """Return a row of results for each method."""
-    embeddings, labels = batch(size, n_classes, kind)
+def measure(size: int, n_classes: int, embedding: str) -> list[harness.Result]:
+    """Return one result per method."""
+    embeddings, labels = batch(size, n_classes, embedding)
     criterion = TripletLoss(MARGIN)
     criterion(embeddings, labels)
-    found = criterion.statistics["triplet_fraction"].item()
-    about = {"batch": size, "classes": n_classes, "embeddings": kind, "triplet_fraction": found}
-    timed = time_in_turns(methods(size, n_classes), embeddings, labels)
+    fraction = criterion.statistics["triplet_fraction"].item()
+    case = {"batch": size, "classes": n_classes, "embeddings": embedding}
+    seconds = time_steps(methods(size, n_classes), embeddings, labels)
     return [
-        {**about, "method": name, "ms": statistics.median(seconds) * 1e3, "timings": len(seconds)}
-        for name, seconds in timed.items()
+        {
+            **case,
+            "triplet_fraction": fraction,
+            "method": name,
+            "ms": statistics.median(times) * 1e3,
+            "timings": len(times),
+        }
+        for name, times in seconds.items()
     ]
 
 
-def peak_bytes() -> int:
-    """Return the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss, not inherited from the process that started it
-        kilobytes = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if kilobytes:
-            return int(kilobytes[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def report_memory(method: str, size: int, n_classes: int) -> None:
-    """Print how many bytes a step takes beyond those of the process before it."""
+    """Print the memory of a forward and backward pass in bytes."""
     embeddings, labels = batch(size, n_classes, "random")
     mining, _, loss = method.partition(", ")
-    criterion = TripletLoss(MARGIN, mining=mining, loss=loss or "hinge")
-    before = peak_bytes()
-    criterion(embeddings.requires_grad_(), labels).backward()
-    print(peak_bytes() - before)
+    criterion = TripletLoss(MARGIN, mining=mining, loss=loss or "hinge", reduction="active_mean")
+    print(harness.memory_growth(lambda: criterion(embeddings.requires_grad_(), labels).backward()))
 
 
-def measure_memory(size: int, n_classes: int) -> list[dict]:
-    """Return a row of results for each strategy, each from a process of its own."""
-    rows = []
-    for method in (*MINING_STRATEGIES, "all, soft_margin"):
-        command = [sys.executable, __file__, "--memory-of", method, str(size), str(n_classes)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        about = {"batch": size, "classes": n_classes, "embeddings": "random"}
-        rows.append({**about, "method": method, "peak_mb": int(printed) / 1e6})
-    return rows
-
-
-def environment() -> dict[str, str]:
-    """Return what the figures depend on."""
-    import pytorch_metric_learning
-
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": f"{model} ({platform.machine()})",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pytorch-metric-learning": pytorch_metric_learning.__version__,
-    }
+def measure_memory(size: int, n_classes: int) -> list[harness.Result]:
+    """Return one result per strategy, each measured in its own process."""
+    return [
+        {
+            "batch": size,
+            "classes": n_classes,
+            "embeddings": "random",
+            "method": method,
+            "peak_mb": harness.memory_in_subprocess(__file__, method, size, n_classes) / 1e6,
+        }
+        for method in (*MINING_STRATEGIES, "all, soft_margin")
+    ]
 
 
 # Reporting.
 
-# what is compared, in which batch, against what, how the ratio is read, the target
+# Method, batch size, number of classes, reference, how the ratio is printed, target.
 RATIOS = [
     ("semi_hard", 512, 10, "semi_hard, masks (pairs x B)", "faster", 25),
     ("semi_hard", 512, 10, "semi_hard, masks (B x B x B)", "faster", 25),
@@ -276,86 +242,66 @@ RATIOS = [
 ]
 
 
-def ratio_table(rows: list[dict]) -> str:
+def ratio_table(results: list[harness.Result]) -> str:
     """Return the comparisons of RATIOS as a table."""
     ms = {
-        (row["method"], row["batch"], row["classes"], row["embeddings"]): row["ms"]
-        for row in rows
-        if "ms" in row
+        (result["method"], result["batch"], result["classes"], result["embeddings"]): result["ms"]
+        for result in results
+        if "ms" in result
     }
-    lines = [
-        "| | against | random | mid-training | aim |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for ours, size, n_classes, other, sense, aim in RATIOS:
+    rows = []
+    for ours, size, n_classes, other, sense, target in RATIOS:
         cells = []
-        for kind in ("random", "mid-training"):
-            ratio = ms[ours, size, n_classes, kind] / ms[other, size, n_classes, kind]
+        for embedding in ("random", "mid-training"):
+            ratio = ms[ours, size, n_classes, embedding] / ms[other, size, n_classes, embedding]
             cells.append(f"{1 / ratio:.0f} x faster" if sense == "faster" else f"{ratio:.1f} x")
-        aim_text = f">= {aim} x faster" if sense == "faster" else f"<= {aim} x"
-        case = f"{ours}, B={size}, {n_classes} classes"
-        lines.append(f"| {case} | {other} | {' | '.join(cells)} | {aim_text} |")
-    return "\n".join(lines)
+        target_text = f">= {target} x faster" if sense == "faster" else f"<= {target} x"
+        rows.append((f"{ours}, B={size}, {n_classes} classes", other, *cells, target_text))
+    header = ("method", "relative to", "random", "mid-training", "target")
+    return harness.markdown_table(header, rows, "lllll")
 
 
-def time_table(rows: list[dict], kind: str) -> str:
+def time_table(results: list[harness.Result], embedding: str) -> str:
     """Return all medians in milliseconds as a table."""
-    timed = [row for row in rows if "ms" in row and row["embeddings"] == kind]
-    names = list(dict.fromkeys(row["method"] for row in timed))
-    cells = {(row["batch"], row["classes"], row["method"]): row["ms"] for row in timed}
-    lines = [
-        "| B | classes | " + " | ".join(names) + " |",
-        "| --: | --: |" + " --: |" * len(names),
-    ]
-    for size, n_classes in dict.fromkeys((row["batch"], row["classes"]) for row in timed):
-        values = [cells.get((size, n_classes, name)) for name in names]
-        shown = " | ".join("" if ms is None else f"{ms:.3g}" for ms in values)
-        lines.append(f"| {size} | {n_classes} | {shown} |")
-    return "\n".join(lines)
+    timed = [r for r in results if "ms" in r and r["embeddings"] == embedding]
+    names = list(dict.fromkeys(result["method"] for result in timed))
+    cells: dict[tuple[int, int], dict[str, str]] = {}
+    for result in timed:
+        case = cells.setdefault((result["batch"], result["classes"]), {})
+        case[result["method"]] = f"{result['ms']:.3g}"
+    rows = [(*case, *(found.get(name, "") for name in names)) for case, found in cells.items()]
+    return harness.markdown_table(("B", "classes", *names), rows, "r" * (2 + len(names)))
 
 
-def memory_table(rows: list[dict]) -> str:
+def memory_table(results: list[harness.Result]) -> str:
     """Return the peaks in MB as a table."""
-    held = [row for row in rows if "peak_mb" in row]
-    return "\n".join(
-        [
-            "| strategy | " + " | ".join(row["method"] for row in held) + " |",
-            "| --- |" + " --: |" * len(held),
-            "| peak, MB | " + " | ".join(f"{row['peak_mb']:.0f}" for row in held) + " |",
-        ]
-    )
+    measured = [result for result in results if "peak_mb" in result]
+    header = ("strategy", *(result["method"] for result in measured))
+    row = ("peak, MB", *(f"{result['peak_mb']:.0f}" for result in measured))
+    return harness.markdown_table(header, [row], "l" + "r" * len(measured))
 
 
 def write_page() -> None:
-    """Put the tables of the results file between the marks of the page."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    measured_on = ", ".join(f"{key} {rows[0][key]}" for key in environment() if key in rows[0])
-    tables = {
-        "environment": measured_on,
-        "ratios": ratio_table(rows),
-        "times-random": time_table(rows, "random"),
-        "times-mid-training": time_table(rows, "mid-training"),
-        "memory": memory_table(rows),
+    """Write the tables."""
+    results = RESULTS.read()
+    blocks = {
+        "environment": harness.environment_line(results, labels=("embeddings", "method")),
+        "ratios": ratio_table(results),
+        "times-random": time_table(results, "random"),
+        "times-mid-training": time_table(results, "mid-training"),
+        "memory": memory_table(results),
     }
-    page = PAGE.read_text()
-    for name, table in tables.items():
-        mark = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, n_replaced = mark.subn(
-            lambda found, text=table: f"{found[1]}\n{text}\n{found[2]}", page
-        )
-        if n_replaced != 1:
-            raise SystemExit(f"{PAGE} has no place for {name!r}")
-    PAGE.write_text(page)
+    harness.write_blocks(PAGE, blocks)
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the table of ratios only")
-    parser.add_argument("--table", action="store_true", help="write the results into the page")
+    parser.add_argument("--quick", action="store_true", help="the table of ratios, printed only")
+    parser.add_argument("--table", action="store_true", help="write the results to the page")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    harness.use_single_thread()
     if arguments.memory_of:
         method, size, n_classes = arguments.memory_of
         return report_memory(method, int(size), int(n_classes))
@@ -365,21 +311,19 @@ def main() -> None:
     batches = [(size, n_classes) for size in BATCHES for n_classes in CLASSES]
     if arguments.quick:
         batches = sorted({(size, n_classes) for _, size, n_classes, *_ in RATIOS})
-    rows = []
+    results = []
     for size, n_classes in batches:
-        for kind in ("random", "mid-training"):
-            rows += measure(size, n_classes, kind)
-            print(f"B={size}, {n_classes} classes, {kind}:")
-            for row in rows:
-                if (row["batch"], row["classes"], row["embeddings"]) == (size, n_classes, kind):
-                    print(f"  {row['ms']:10.3f} ms  {row['method']}")
-    print(ratio_table(rows))
+        for embedding in ("random", "mid-training"):
+            print(f"B={size}, {n_classes} classes, {embedding}:")
+            for result in measure(size, n_classes, embedding):
+                results.append(result)
+                print(f"  {result['ms']:10.3f} ms  {result['method']}", flush=True)
+    print(ratio_table(results))
     if not arguments.quick:
-        rows += measure_memory(4096, 10)
-        print(memory_table(rows))
-        about = environment()
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("".join(json.dumps({**about, **row}) + "\n" for row in rows))
+        results += measure_memory(4096, 10)
+        print(memory_table(results))
+        about = harness.environment("pytorch-metric-learning")
+        RESULTS.replace({**about, **result} for result in results)
 
 
 if __name__ == "__main__":

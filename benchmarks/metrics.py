@@ -1,28 +1,21 @@
-"""What an exact retrieval score costs beside the plain search that it cannot do without.
+"""Time and memory of the exact retrieval scores, relative to a plain neighbor search.
 
-The plain search takes chunks of queries, their distances to all rows by one matrix
-product in single precision, and ``argpartition`` of each row at as many neighbours as the score
-needs: no order, no ties, no score. MAP@R cannot do without the order, and is compared with a
-search that sorts what it found, too. All run in turns on one thread and the medians are
-compared. Memory is measured in a process of its own, beyond the embeddings.
+    python benchmarks/metrics.py           # 60,000 x 64: 15 minutes on an idle machine
+    python benchmarks/metrics.py --quick   # 10,000 x 64, printed only
 
-    python benchmarks/metrics.py           # 60,000 x 64: a quarter of an hour, alone on the machine
-    python benchmarks/metrics.py --quick   # 10,000 x 64: to see that it works
+The plain search computes the distances of a chunk of queries to all samples by one float32
+matrix product, and the required number of neighbors per query by ``argpartition``, without
+sorting, ties, or scores. MAP@R needs sorted neighbors and is also compared with a search that
+sorts the neighbors it found. All run interleaved on one thread; ratios are medians of paired
+ratios. Memory is measured in a process per score, in addition to the embeddings.
 """
 
 import argparse
-import datetime
-import json
-import platform
-import re
 import statistics
-import subprocess
-import sys
-from pathlib import Path
-from time import perf_counter
+from functools import partial
 
+import _harness as harness
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from sktriplet.metrics import (
     mean_average_precision_at_r_score,
@@ -30,7 +23,7 @@ from sktriplet.metrics import (
     recall_at_k_score,
 )
 
-RESULTS = Path(__file__).parent / "results" / "metrics.jsonl"
+RESULTS = harness.ResultFile("metrics")
 SCORES = {
     "recall at 1": recall_at_k_score,
     "R-precision": r_precision_score,
@@ -39,12 +32,12 @@ SCORES = {
 N_COMPONENTS = 64
 
 
-def data(n_rows: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return classes that overlap, on the unit sphere."""
+def data(n_samples: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings of overlapping classes on the unit sphere, and labels."""
     rng = np.random.default_rng(0)
-    y = rng.integers(n_classes, size=n_rows)
-    centres = rng.normal(size=(n_classes, N_COMPONENTS))
-    embeddings = centres[y] + 1.5 * rng.normal(size=(n_rows, N_COMPONENTS))
+    y = rng.integers(n_classes, size=n_samples)
+    centers = rng.normal(size=(n_classes, N_COMPONENTS))
+    embeddings = centers[y] + 1.5 * rng.normal(size=(n_samples, N_COMPONENTS))
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings.astype(np.float32), y
 
@@ -52,7 +45,7 @@ def data(n_rows: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
 def plain_search(
     embeddings: np.ndarray, n_neighbors: int, *, in_order: bool = False, chunk: int = 256
 ) -> int:
-    """Find the nearest of each row, in no order unless asked."""
+    """Find the nearest neighbors of each sample, sorted by distance if requested."""
     squares = np.einsum("ij,ij->i", embeddings, embeddings)
     n_found = 0
     for start in range(0, len(embeddings), chunk):
@@ -67,99 +60,77 @@ def plain_search(
     return n_found
 
 
-def peak_bytes() -> int:
-    """Return the most memory that this process has held, on Linux."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-
-
-def report_memory(score: str, n_rows: int, n_classes: int) -> None:
-    """Print how many bytes a score takes beyond those of the process before it."""
-    embeddings, y = data(n_rows, n_classes)
+def report_memory(score: str, n_samples: int, n_classes: int) -> None:
+    """Print the memory of a score in bytes."""
+    embeddings, y = data(n_samples, n_classes)
     SCORES[score](embeddings[:100], y[:100])
-    before = peak_bytes()
-    SCORES[score](embeddings, y)
-    print(peak_bytes() - before)
+    print(harness.memory_growth(lambda: SCORES[score](embeddings, y)))
 
 
-def measure(n_rows: int, n_classes: int, turns: int) -> list[dict]:
-    """Return a row of results for each score."""
-    embeddings, y = data(n_rows, n_classes)
-    largest_class = np.bincount(y).max()
-    steps = {
-        "search for 1": lambda: plain_search(embeddings, 1),
-        "search for R": lambda: plain_search(embeddings, largest_class - 1),
-        "search for R in order": lambda: plain_search(embeddings, largest_class - 1, in_order=True),
-        **{name: lambda score=score: score(embeddings, y) for name, score in SCORES.items()},
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+def measure(n_samples: int, n_classes: int, turns: int) -> list[harness.Result]:
+    """Return one result per score."""
+    embeddings, y = data(n_samples, n_classes)
+    max_neighbors = np.bincount(y).max() - 1
     values = {}
-    for _ in range(turns):
-        for name, step in steps.items():
-            start = perf_counter()
-            values[name] = step()
-            seconds[name].append(perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+
+    def score(name: str) -> None:
+        values[name] = SCORES[name](embeddings, y)
+
+    steps = {
+        "search for 1": partial(plain_search, embeddings, 1),
+        "search for R": partial(plain_search, embeddings, max_neighbors),
+        "search for R in order": partial(plain_search, embeddings, max_neighbors, in_order=True),
+        **{name: partial(score, name) for name in SCORES},
+    }
+    seconds = harness.time_in_turns(steps, turns)
     results = []
     for name in SCORES:
         searched = "search for 1" if name == "recall at 1" else "search for R"
-        command = [sys.executable, __file__, "--memory-of", name, str(n_rows), str(n_classes)]
-        memory = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        in_order = harness.median_ratio(seconds[name], seconds["search for R in order"])
         results.append(
             {
                 "score": name,
-                "rows": n_rows,
+                "rows": n_samples,
                 "components": N_COMPONENTS,
                 "classes": n_classes,
                 "value": values[name],
-                "seconds": medians[name],
-                "plain_search_seconds": medians[searched],
-                "times_plain_search": medians[name] / medians[searched],
-                "times_ordered_search": medians[name] / medians["search for R in order"],
+                "seconds": statistics.median(seconds[name]),
+                "plain_search_seconds": statistics.median(seconds[searched]),
+                "times_plain_search": harness.median_ratio(seconds[name], seconds[searched]),
+                "times_ordered_search": in_order,
                 "turns": turns,
-                "peak_mb": int(memory) / 1e6,
+                "peak_mb": harness.memory_in_subprocess(__file__, name, n_samples, n_classes) / 1e6,
             }
         )
     return results
 
 
-def environment() -> dict[str, str]:
-    """Return what the figures depend on."""
-    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": model,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-
-
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="10,000 rows; nothing is written")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="10,000 samples, printed only")
+    parser.add_argument("--turns", type=int, default=3, help="timings per search and score")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    threadpool_limits(1)
+    harness.use_single_thread()
     if arguments.memory_of:
-        score, n_rows, n_classes = arguments.memory_of
-        return report_memory(score, int(n_rows), int(n_classes))
-    n_rows = 10_000 if arguments.quick else 60_000
+        score, n_samples, n_classes = arguments.memory_of
+        return report_memory(score, int(n_samples), int(n_classes))
+    n_samples = 10_000 if arguments.quick else 60_000
     results = []
     for n_classes in (10, 1000):
-        results += measure(n_rows, n_classes, arguments.turns)
-        for row in results[-len(SCORES) :]:
+        for result in measure(n_samples, n_classes, arguments.turns):
+            results.append({**harness.environment(), **result})
             print(
-                f"{n_rows} rows, {n_classes:4} classes, {row['score']:12}"
-                f"{row['seconds']:8.2f} s = {row['times_plain_search']:.2f} x "
-                f"{row['plain_search_seconds']:.2f} s, {row['times_ordered_search']:.2f} x one "
-                f"in order, {row['peak_mb']:.0f} MB, "
-                f"score {row['value']:.4f}",
+                f"{n_samples} samples, {n_classes:4} classes, {result['score']:12}"
+                f"{result['seconds']:8.2f} s = {result['times_plain_search']:.2f} x plain search "
+                f"({result['plain_search_seconds']:.2f} s), "
+                f"{result['times_ordered_search']:.2f} x sorted search, "
+                f"{result['peak_mb']:.0f} MB, score {result['value']:.4f}",
                 flush=True,
             )
     if not arguments.quick:
-        about = environment()
-        RESULTS.write_text("".join(json.dumps({**about, **row}) + "\n" for row in results))
+        RESULTS.replace(results)
 
 
 if __name__ == "__main__":

