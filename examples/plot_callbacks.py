@@ -1,18 +1,18 @@
 """
-Watching a training
+Monitoring training
 ===================
 
-Progress bars, scores after each epoch, and what a training looks like from within. scikit-learn's
-callbacks need scikit-learn 1.9 or newer; skorch's, and the history, are there in any case.
+This example shows how to monitor the training of a ``TripletEmbedder`` with progress bars, the
+training history, and custom callbacks, and how to stop it early. scikit-learn's callbacks require
+scikit-learn 1.9 or newer; skorch's callbacks and the history are always available.
 """
 
 # %%
-# A progress bar
-# --------------
-# ``set_callbacks`` on an embedder counts epochs; on a pipeline, ``max_propagation_depth`` says
-# how deep to look. It needs ``rich``.
-
-from time import perf_counter
+# Progress bar
+# ------------
+# ``set_callbacks`` on an embedder shows the progress of its epochs. On a pipeline or a grid search,
+# ``ProgressBar(max_propagation_depth=...)`` sets how many levels of nested estimators are shown.
+# The progress bar requires ``rich``.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -26,32 +26,32 @@ from sktriplet.display import TrainingDisplay
 from sktriplet.metrics import recall_at_k_score
 from sktriplet.training import TripletNet
 
-start = perf_counter()
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 embedder = TripletEmbedder(n_members=1, max_epochs=8, random_state=0)
 embedder.set_callbacks(ProgressBar()).fit(X_train, y_train)
 
 # %%
-# The history
-# -----------
-# A row an epoch, without asking for it. ``triplet_fraction`` is of which part of the pairs of a
-# class something was left to learn, ``d_ap`` and ``d_an`` how far positives and negatives of the
-# triplets are, ``spread`` warns of a collapse.
+# Training history
+# ----------------
+# The ``history_`` attribute has one entry per epoch. ``triplet_fraction`` is the fraction of
+# same-class pairs for which a triplet was found, and ``active_fraction`` the fraction of triplets
+# with a nonzero loss. ``d_ap`` and ``d_an`` are the mean distances to the positives and negatives
+# of the triplets. A ``spread`` close to zero indicates a collapsed embedding.
 
 history = pd.DataFrame(embedder.history_)
 columns = ["epoch", "train_loss", "triplet_fraction", "active_fraction", "d_ap", "d_an", "spread"]
 print(history[columns].round(3).to_string(index=False))
 
 # %%
-# A callback of one's own
-# -----------------------
-# skorch's callbacks are handed over with the net. This one measures what we are after, on rows
-# that the training does not have, and writes it into the history.
+# Custom callback
+# ---------------
+# skorch callbacks are passed with the ``net`` parameter. This one computes the recall at 1 on
+# held-out samples after each epoch and records it in the history.
 
 
-class Recall(Callback):
-    """Recall at 1 of rows held out by hand, after each epoch."""
+class HeldOutRecall(Callback):
+    """Record the recall at 1 on held-out samples after each epoch."""
 
     def __init__(self, X, y):
         self.X, self.y = X, y
@@ -60,34 +60,33 @@ class Recall(Callback):
         net.history.record("recall", recall_at_k_score(net.embed(self.X), self.y))
 
 
-template = TripletNet(callbacks=[Recall(X_test.astype("float32"), y_test)])
-watched = TripletEmbedder(n_members=1, max_epochs=30, net=template, random_state=0)
-watched.fit(X_train, y_train)
-recall = [epoch["recall"] for epoch in watched.net_.history]
-print(f"recall at 1 after the first epoch {recall[0]:.3f}, after the last {recall[-1]:.3f}")
+net = TripletNet(callbacks=[HeldOutRecall(X_test.astype("float32"), y_test)])
+monitored = TripletEmbedder(n_members=1, max_epochs=30, net=net, random_state=0)
+monitored.fit(X_train, y_train)
+recalls = [epoch["recall"] for epoch in monitored.net_.history]
+print(f"recall at 1 after the first epoch: {recalls[0]:.3f}, after the last: {recalls[-1]:.3f}")
 
 # %%
-# Stopping by itself
-# ------------------
-# ``early_stopping=True`` does such a thing with a tenth of the rows, ends when it gets no better,
-# and puts the best epoch back. The digits above serve to see whether it was right.
+# Early stopping
+# --------------
+# With ``early_stopping=True``, the embedder scores a held-out tenth of the training samples after
+# each epoch, stops when the score no longer improves, and restores the weights of the best epoch.
 
-stopped = TripletEmbedder(n_members=1, max_epochs=30, early_stopping=True, random_state=0)
-stopped.fit(X_train, y_train)
-found = recall_at_k_score(stopped.transform(X_test), y_test)
-print(f"stopped after {stopped.n_iter_} epochs, recall at 1 {found:.3f}")
+early_stopped = TripletEmbedder(n_members=1, max_epochs=30, early_stopping=True, random_state=0)
+early_stopped.fit(X_train, y_train)
+recall = recall_at_k_score(early_stopped.transform(X_test), y_test)
+print(f"stopped after {early_stopped.n_iter_} epochs, recall at 1: {recall:.3f}")
 
 # %%
-# A picture
-# ---------
-# ``TrainingDisplay`` draws the history of the training that stopped by itself. To its right, the
-# callback of one's own.
+# Plot the training history
+# -------------------------
+# ``TrainingDisplay`` plots the history of the embedder with early stopping. The right panel shows
+# the values recorded by the custom callback.
 
-figure = plt.figure(figsize=(13, 5.5), layout="constrained")
-left, right = figure.subfigures(1, 2)
-TrainingDisplay.from_estimator(stopped, ax=left.subplots())
+fig = plt.figure(figsize=(13, 5.5), layout="constrained")
+left, right = fig.subfigures(1, 2)
+TrainingDisplay.from_estimator(early_stopped, ax=left.subplots())
 ax = right.subplots()
-ax.plot(range(1, len(recall) + 1), recall, marker="o")
-ax.set(xlabel="epoch", ylim=(0.9, 1), title="recall at 1, by a callback of one's own")
-figure.savefig("callbacks.png", dpi=80)
-print(f"\nA picture is in callbacks.png ({perf_counter() - start:.0f} s in all)")
+ax.plot(range(1, len(recalls) + 1), recalls, marker="o")
+ax.set(xlabel="epoch", ylim=(0.9, 1), title="Recall at 1 recorded by the custom callback")
+plt.show()

@@ -1,18 +1,17 @@
 """
-DataFrames in and out
-=====================
+Data frames with mixed types of columns
+=======================================
 
-A table with names, categories and gaps goes in, and a table with names and the same index comes
-out: ``set_output`` works as with any transformer of scikit-learn.
+This example embeds a pandas DataFrame with categorical columns and missing values, and returns a
+DataFrame with the same index. As with all scikit-learn transformers, the output type is configured
+with ``set_output``.
 """
 
 # %%
-# A table
-# -------
-# Made up: second-hand bicycles, in four kinds that differ in weight, tyres, gears and brakes, and
-# by brand hardly at all. One weight in ten is missing.
-
-from time import perf_counter
+# Generate a data set
+# -------------------
+# Second-hand bicycles of four types, which differ in weight, tires, gears and brakes, while the
+# frame, the brand and the price are uninformative. One in ten weights is missing.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,38 +26,38 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sktriplet import TripletEmbedder
 from sktriplet.display import EmbeddingDisplay
 
-start = perf_counter()
 rng = np.random.default_rng(0)
-n = 800
-kind = rng.choice(["road", "gravel", "mountain", "city"], size=n)
-typical = pd.DataFrame(
-    {"weight": [8.5, 10, 13, 15.5], "tyre": [27, 42, 56, 45], "gears": [22, 20, 12, 8]},
-    index=["road", "gravel", "mountain", "city"],
+n_samples = 800
+bicycle_types = ["road", "gravel", "mountain", "city"]
+y = rng.choice(bicycle_types, size=n_samples)
+means = pd.DataFrame(
+    {"weight": [8.5, 10, 13, 15.5], "tire": [27, 42, 56, 45], "gears": [22, 20, 12, 8]},
+    index=bicycle_types,
 )
-disc = {"road": 0.4, "gravel": 0.9, "mountain": 0.97, "city": 0.4}
-bicycles = pd.DataFrame(
+p_disc_brakes = pd.Series([0.4, 0.9, 0.97, 0.4], index=bicycle_types)
+X = pd.DataFrame(
     {
-        "weight": typical["weight"].loc[kind].to_numpy() + rng.normal(scale=1.6, size=n),
-        "tyre": typical["tyre"].loc[kind].to_numpy() + rng.normal(scale=7, size=n),
-        "gears": typical["gears"].loc[kind].to_numpy() + rng.integers(-3, 4, size=n),
-        "brakes": np.where(rng.random(n) < pd.Series(disc).loc[kind], "disc", "rim"),
-        "frame": rng.choice(["steel", "aluminium", "carbon"], size=n),
-        "brand": rng.choice(["Alba", "Brezza", "Corsa", "Dorado", "Estrella"], size=n),
-        "price": np.exp(rng.normal(6.5, 0.6, size=n)).round(),
+        "weight": means["weight"].loc[y].to_numpy() + rng.normal(scale=1.6, size=n_samples),
+        "tire": means["tire"].loc[y].to_numpy() + rng.normal(scale=7, size=n_samples),
+        "gears": means["gears"].loc[y].to_numpy() + rng.integers(-3, 4, size=n_samples),
+        "brakes": np.where(rng.random(n_samples) < p_disc_brakes.loc[y], "disc", "rim"),
+        "frame": rng.choice(["steel", "aluminum", "carbon"], size=n_samples),
+        "brand": rng.choice(["Alba", "Brezza", "Corsa", "Dorado", "Estrella"], size=n_samples),
+        "price": np.exp(rng.normal(6.5, 0.6, size=n_samples)).round(),
     },
-    index=[f"bicycle {number}" for number in range(n)],
+    index=[f"bicycle {i}" for i in range(n_samples)],
 )
-bicycles.loc[rng.random(n) < 0.1, "weight"] = np.nan
-train, test, kind_train, kind_test = train_test_split(bicycles, kind, stratify=kind, random_state=0)
-print(train.head().round(1).to_string())
+X.loc[rng.random(n_samples) < 0.1, "weight"] = np.nan
+X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+print(X_train.head().round(1).to_string())
 
 # %%
-# In
-# --
-# What is not a number is one-hot encoded, and gaps are filled. ``set_output(transform="pandas")``
-# on the pipeline makes every step hand a DataFrame to the next.
+# Build the pipeline
+# ------------------
+# Categorical columns are one-hot encoded, and missing values are imputed. With
+# ``set_output(transform="pandas")``, each step of the pipeline returns a DataFrame.
 
-columns = make_column_transformer(
+preprocessor = make_column_transformer(
     (
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
         make_column_selector(dtype_exclude="number"),
@@ -66,41 +65,39 @@ columns = make_column_transformer(
     (SimpleImputer(add_indicator=True), make_column_selector(dtype_include="number")),
     verbose_feature_names_out=False,
 )
-embed = make_pipeline(columns, TripletEmbedder(8, random_state=0)).set_output(transform="pandas")
-embed.fit(train, kind_train)
-print(f"the network has seen {list(embed[-1].feature_names_in_)}")
+embedder = make_pipeline(preprocessor, TripletEmbedder(n_components=8, random_state=0))
+embedder.set_output(transform="pandas").fit(X_train, y_train)
+print(f"input features of the network: {list(embedder[-1].feature_names_in_)}")
 
 # %%
-# Out
-# ---
-# The index is that of the rows, so that results can be joined to them.
+# Embed the test samples
+# ----------------------
+# The embedding has the index of the input, so it can be joined with other columns.
 
-embedding = embed.transform(test)
-print(embedding.head(3).round(2).to_string())
-search = NearestNeighbors(n_neighbors=4).fit(embedding)
-_, found = search.kneighbors(embedding[:1])
-print("\nmost like the first one, itself included")
-print(test.iloc[found[0]].assign(kind=kind_test[found[0]]).round(1).to_string())
-
-# %%
-# Was it worth it?
-# ----------------
-
-plain = make_pipeline(columns, StandardScaler()).set_output(transform="pandas")
-tables = {"scaled columns": plain.fit(train), "TripletEmbedder": embed}
-print()
-for name, model in tables.items():
-    knn = KNeighborsClassifier().fit(model.transform(train), kind_train)
-    print(f"{name:18}{knn.score(model.transform(test), kind_test):.3f} of new bicycles right")
+X_embedded = embedder.transform(X_test)
+print(X_embedded.head(3).round(2).to_string())
+search = NearestNeighbors(n_neighbors=4).fit(X_embedded)
+_, neighbors = search.kneighbors(X_embedded[:1])
+print("\nnearest neighbors of the first bicycle, including itself")
+print(X_test.iloc[neighbors[0]].assign(type=y_test[neighbors[0]]).round(1).to_string())
 
 # %%
-# A picture
-# ---------
+# Compare with scaled features
+# ----------------------------
 
-figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
-for ax, (name, model) in zip(axes, tables.items(), strict=True):
-    EmbeddingDisplay.from_predictions(model.transform(test), kind_test, ax=ax)
+scaler = make_pipeline(preprocessor, StandardScaler()).set_output(transform="pandas")
+models = {"scaled features": scaler.fit(X_train), "TripletEmbedder": embedder}
+for name, model in models.items():
+    knn = KNeighborsClassifier().fit(model.transform(X_train), y_train)
+    print(f"{name:16} 5-NN accuracy: {knn.score(model.transform(X_test), y_test):.3f}")
+
+# %%
+# Plot the test samples
+# ---------------------
+
+fig, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+for ax, (name, model) in zip(axes, models.items(), strict=True):
+    EmbeddingDisplay.from_predictions(model.transform(X_test), y_test, ax=ax)
     ax.set_title(name)
 axes[0].get_legend().remove()
-figure.savefig("dataframes.png", dpi=80)
-print(f"\nA picture is in dataframes.png ({perf_counter() - start:.0f} s in all)")
+plt.show()

@@ -1,17 +1,18 @@
 """
-Nearest neighbours, before and after
-====================================
+Comparison of k-NN on raw features and on embeddings
+====================================================
 
-k-nearest neighbours on four of scikit-learn's bundled data sets: on the raw features, on
-scaled ones, behind linear discriminant analysis (LDA), and behind a ``TripletEmbedder`` with
-default parameters. Then a grid search over the margin, and a picture.
+This example compares the accuracy of k-nearest neighbors on four data sets bundled with
+scikit-learn: on raw features, on scaled features, after linear discriminant analysis (LDA), and on
+the embeddings of a ``TripletEmbedder`` with default parameters. It then tunes the margin with a
+grid search and plots the embedding.
 """
 
 # %%
-# One table
-# ---------
-# Accuracy of 5 nearest neighbours in 3-fold cross-validation. Everything has the same folds,
-# and nothing is tuned.
+# Compare classifiers
+# -------------------
+# We compute the accuracy of 5 nearest neighbors with 3-fold cross-validation. All pipelines use the
+# same folds, and no parameters are tuned.
 
 from time import perf_counter
 
@@ -32,71 +33,67 @@ from sklearn.preprocessing import StandardScaler
 from sktriplet import TripletEmbedder
 
 start = perf_counter()
-data_sets = {
+datasets = {
     "wine": load_wine(return_X_y=True),
     "breast_cancer": load_breast_cancer(return_X_y=True),
     "iris": load_iris(return_X_y=True),
     "digits": load_digits(return_X_y=True),
 }
 knn = KNeighborsClassifier(n_neighbors=5)
-contenders = {
+models = {
     "raw": knn,
     "scaled": make_pipeline(StandardScaler(), knn),
     "LDA": make_pipeline(LinearDiscriminantAnalysis(), knn),
     "TripletEmbedder": make_pipeline(TripletEmbedder(random_state=0), knn),
 }
-folds = StratifiedKFold(n_splits=3, shuffle=True, random_state=0)
+cv = StratifiedKFold(n_splits=3, shuffle=True, random_state=0)
 
-print("accuracy of 5-NN  " + "".join(f"{name:>17}" for name in contenders))
-for data_set, (X, y) in data_sets.items():
-    scores = [
-        cross_val_score(model, X, y, cv=folds, n_jobs=2).mean() for model in contenders.values()
-    ]
-    best = max(scores)
-    cells = (f"{score:.4f}{'*' if score == best else ' '}" for score in scores)
-    print(f"{data_set:18}" + "".join(f"{cell:>17}" for cell in cells))
+print("accuracy of 5-NN  " + "".join(f"{name:>17}" for name in models))
+for name, (X, y) in datasets.items():
+    scores = [cross_val_score(model, X, y, cv=cv, n_jobs=2).mean() for model in models.values()]
+    cells = (f"{score:.4f}{'*' if score == max(scores) else ' '}" for score in scores)
+    print(f"{name:18}" + "".join(f"{cell:>17}" for cell in cells))
 print(f"* the best of its row ({perf_counter() - start:.0f} s so far)\n")
 
 # %%
-# The margin
-# ----------
-# It is a parameter like any other, and a pipeline is searched like any other. Of the four networks
-# side by side that are the default, one is enough for a first look.
+# Tune the margin
+# ---------------
+# The parameters of an embedder in a pipeline are tuned as those of any other estimator. To reduce
+# the training time, we use a single network instead of the default ensemble of four.
 
-X, y = data_sets["digits"]
+X, y = datasets["digits"]
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 search = GridSearchCV(
     make_pipeline(TripletEmbedder(n_members=1, random_state=0), knn),
     {"tripletembedder__margin": [0.1, 0.2, 0.5, 1.0]},
-    cv=folds,
+    cv=cv,
     n_jobs=2,
 ).fit(X_train, y_train)
 
 print("digits: accuracy in 3-fold cross-validation on the training part, by margin")
-results = search.cv_results_
-for margin, mean, spread in zip(
-    results["param_tripletembedder__margin"],
-    results["mean_test_score"],
-    results["std_test_score"],
+for margin, mean, std in zip(
+    search.cv_results_["param_tripletembedder__margin"],
+    search.cv_results_["mean_test_score"],
+    search.cv_results_["std_test_score"],
     strict=True,
 ):
-    print(f"  margin {margin:<4} {mean:.4f} +- {spread:.4f}")
+    print(f"  margin {margin:<4} {mean:.4f} +- {std:.4f}")
 print(f"on the test part, with the best margin: {search.score(X_test, y_test):.4f}")
 
 # %%
-# A picture
-# ---------
-# Digits that the network has not seen, in the two directions of largest variance: of the
-# raw features, and of the embedding.
+# Plot the embedding
+# ------------------
+# The test digits, projected onto the first two principal components of the raw features and of the
+# embedding.
 
-embedding = search.best_estimator_[:-1].transform(X_test)
-figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
-for ax, rows, title in zip(
-    axes, [X_test, embedding], ["raw features", "TripletEmbedder"], strict=True
+X_embedded = search.best_estimator_[:-1].transform(X_test)
+fig, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+for ax, features, title in zip(
+    axes, [X_test, X_embedded], ["Raw features", "TripletEmbedder"], strict=True
 ):
-    points = PCA(2).fit_transform(rows)
-    drawn = ax.scatter(*points.T, c=y_test, cmap="tab10", s=14)
+    points = PCA(n_components=2).fit_transform(features)
+    scatter = ax.scatter(*points.T, c=y_test, cmap="tab10", s=14)
     ax.set(title=title, xticks=[], yticks=[])
-figure.legend(*drawn.legend_elements(), loc="outside right center", title="digit")
-figure.savefig("quickstart.png", dpi=120)
+fig.legend(*scatter.legend_elements(), loc="outside right center", title="digit")
+fig.savefig("quickstart.png", dpi=120)
 print(f"\nA picture of the embedding is in quickstart.png ({perf_counter() - start:.0f} s in all)")
