@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, gen_batches
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -498,7 +499,13 @@ class TripletEmbedder(
         return max(self.validation_scores_ or [], default=None)
 
     def _embed(self, X: Any) -> NDArray[np.float32]:
-        return self.net_.embed(to_single_precision(validate_samples(self, X), self._offset))
+        X = validate_samples(self, X)
+        if self._offset is None or not issparse(X):
+            return self.net_.embed(to_single_precision(X, self._offset))
+        # The offset of features of the training data makes sparse samples dense.
+        dense = (X[part].toarray() for part in gen_batches(X.shape[0], 4096))
+        chunks = [self.net_.embed(to_single_precision(part, self._offset)) for part in dense]
+        return np.concatenate(chunks)
 
     def _prepare(
         self, X: Any, y: Any, *, resume: bool, is_chunk: bool = False

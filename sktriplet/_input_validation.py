@@ -339,7 +339,8 @@ def _validate_array(
 
 def _check_range(X: NDArray, name: str) -> None:
     """Check that the values of an array of any precision are finite in single precision."""
-    if X.dtype.kind == "f" and X.size and max(X.max(), -X.min()) > np.finfo(np.float32).max:
+    is_wider = X.dtype.kind == "f" and X.dtype.itemsize > 4
+    if is_wider and X.size and max(X.max(), -X.min()) > np.finfo(np.float32).max:
         raise ValueError(
             f"Input {name} contains infinity or a value too large for dtype('float32')."
         )
@@ -432,7 +433,10 @@ def _validate_labels(y: Any, owner: str) -> NDArray:
     # As scikit-learn does, but without its warning for many classes, which are common here.
     target_type = type_of_target(y, input_name="y")
     if target_type not in ("binary", "multiclass"):
-        raise ValueError(f"y must hold class labels. Unknown label type: {target_type}.")
+        types = ", ".join(sorted({type(label).__name__ for label in y}))
+        raise ValueError(
+            f"y must hold class labels of a single type. Unknown label type: {target_type} ({types})."
+        )
     return y
 
 
@@ -445,13 +449,7 @@ def _is_missing(label: Any) -> bool:
 
 def _encode_labels(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
     """Return the classes, and the position of each label in them."""
-    try:
-        classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        types = ", ".join(sorted({type(label).__name__ for label in y}))
-        raise ValueError(
-            f"{owner} requires labels of a single type in y. Got {types}. {error}"
-        ) from error
+    classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(
             f"{owner} requires at least 2 classes in y. Got 1 class: {classes.tolist()}."

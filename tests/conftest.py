@@ -111,7 +111,7 @@ def weights():
 
     def weights(estimator):
         module = getattr(estimator, "net_", estimator).module_
-        return torch.nn.utils.parameters_to_vector(module.parameters()).detach().cpu()
+        return torch.cat([weight.detach().flatten() for weight in module.parameters()]).cpu()
 
     return weights
 

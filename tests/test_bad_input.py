@@ -56,6 +56,12 @@ SAMPLES = {
     "complex": (X.astype(complex), ValueError, "Complex data"),
     "text features": (np.array([["a", "b"]] * 30, object), ValueError, "X must hold numbers.*'a'"),
     "ragged": ([[1, 2], [3]] * 15, ValueError, "X must hold numbers.*inhomogeneous"),
+    "paths": (["a.png", "b.png"] * 15, ValueError, "X must hold numbers.*load_image_folder"),
+    "column of arrays": (
+        np.fromiter((sample for sample in X), dtype=object),
+        ValueError,
+        r"X must hold numbers.*np\.stack",
+    ),
     "structured": (np.zeros(30, [("a", float), ("b", float)]), (TypeError, ValueError), "X|array"),
     "dates": (
         np.array([["2020-01-01"]] * 30, "datetime64[D]"),
@@ -104,6 +110,7 @@ LABELS = {
     "two columns": (np.stack([Y, Y], axis=1), r"y should be a 1d array.*\(30, 2\)"),
     "one-hot": (np.eye(3)[Y], r"y should be a 1d array.*\(30, 3\)"),
     "None among text": (np.array([None, "a", "b"] * 10, object), "y.*(missing|NoneType)"),
+    "pandas NA": (np.array([pd.NA, "a", "b"] * 10, object), "y.*missing"),
     "mixed types": (np.array([1, "a", 2] * 10, object), "y (must hold class labels|.*int, str)"),
     "missing category": (pd.Series(pd.Categorical(["a", "b", None] * 10)), "y.*(missing|NaN)"),
     "missing integer": (pd.Series(pd.array([1, 2, None] * 10, dtype="Int64")), "y.*(missing|NaN)"),

@@ -323,6 +323,17 @@ class TestCustomCriterion:
         with pytest.raises(InvalidParameterError, match=match):
             embedder.fit(*blobs)
 
+    def test_optimizer_function(self, make_embedder, blobs):
+        """It may pass keyword arguments on."""
+
+        def make_sgd(params, **kwargs):
+            return torch.optim.SGD(params, **kwargs)
+
+        net = TripletNet(optimizer=make_sgd)
+        fitted = make_embedder(net=net, weight_decay=0.25).fit(*blobs).net_
+        assert isinstance(fitted.optimizer_, torch.optim.SGD)
+        assert fitted.optimizer_.param_groups[0]["weight_decay"] == 0.25
+
     def test_optimizer_without_weight_decay(self, make_embedder, blobs):
         embedder = make_embedder(max_epochs=1, net=TripletNet(optimizer=torch.optim.LBFGS))
         assert np.isfinite(embedder.fit_transform(*blobs)).all()

@@ -95,6 +95,11 @@ class TestLearning:
         free = make_embedder(normalize=False, margin=5.0).fit_transform(X, y)
         assert np.linalg.norm(free, axis=1).std() > 0.01
 
+    def test_normalize_one_component(self, make_embedder, blobs):
+        """It would be reduced to its sign, and is not scaled."""
+        embedded = make_embedder(n_components=1).fit_transform(*blobs)
+        assert len(np.unique(np.abs(embedded))) > 2
+
     def test_custom_miner(self, make_embedder, blobs, weights):
         calls = []
 

@@ -105,6 +105,15 @@ def test_other_optimizer(trained, make_untrained):
     assert not net.optimizer_.state_dict()["state"]
 
 
+def test_other_shapes_with_lbfgs(make_net, samples):
+    """It has one state for all parameters, which is dropped."""
+    trained = make_net(module=Net(), optimizer=torch.optim.LBFGS, max_epochs=1).fit(*samples)
+    net = make_net(module=Net(width=4), optimizer=torch.optim.LBFGS).initialize()
+    with pytest.warns(UserWarning, match="parameters"):
+        load_optimizer_state(net, get_optimizer_state(trained))
+    assert not net.optimizer_.state_dict()["state"]
+
+
 def test_criterion_with_weights(make_untrained, make_net, samples):
     class Loss(nn.Module):
         def __init__(self):
