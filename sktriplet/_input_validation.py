@@ -435,7 +435,8 @@ def _validate_labels(y: Any, owner: str) -> NDArray:
     if target_type not in ("binary", "multiclass"):
         types = ", ".join(sorted({type(label).__name__ for label in y}))
         raise ValueError(
-            f"y must hold class labels of a single type. Unknown label type: {target_type} ({types})."
+            f"y must hold class labels of a single type. Unknown label type: {target_type} "
+            f"({types})."
         )
     return y
 

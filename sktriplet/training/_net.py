@@ -228,11 +228,11 @@ class TripletNet(NeuralNet):
         super().run_single_epoch(iterator, training, *args, **kwargs)
 
     def torch_compile(self, module: Any, name: str) -> Any:
-        """Compile the module if ``compile=True``, but never the criterion.
+        """Compile modules if ``compile=True``, but never a criterion.
 
         Mining branches on values of tensors, which a compiled graph cannot.
         """
-        return super().torch_compile(module, name) if name == "module" else module
+        return module if name in self._criteria else super().torch_compile(module, name)
 
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any

@@ -399,6 +399,19 @@ class TestPatterns:
 class TestSubclasses:
     """What skorch supports."""
 
+    def test_second_module_is_compiled(self, make_net, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or module)
+
+        class Net(TripletNet):
+            def initialize_module(self):
+                super().initialize_module()
+                self.decoder_ = Scale()
+                return self
+
+        net = Net(**(make_net().get_params(deep=False) | {"compile": True})).initialize()
+        assert compiled == [net.module_, net.decoder_]
+
     def test_get_loss(self, make_net, samples):
         class Net(TripletNet):
             def get_loss(self, y_pred, y_true, *args, **kwargs):
