@@ -85,11 +85,11 @@ class ResultFile:
         return [r for r in results if all(r.get(k) == v for k, v in conditions.items())]
 
     def measured(self, *keys: str, **conditions: Any) -> set[tuple]:
-        """Return the values of the keys in every result, to find out what is missing."""
+        """Return the values of the keys in every result, to find missing measurements."""
         return {tuple(result.get(key) for key in keys) for result in self.read(**conditions)}
 
     def append(self, result: Result) -> None:
-        """Write one result, so that an interrupted run can be continued."""
+        """Append one result immediately: an interrupted run can be continued."""
         self.path.parent.mkdir(exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(result) + "\n")

@@ -72,7 +72,7 @@ def network_for(X: np.ndarray) -> EmbeddingNetwork:
     )
 
 
-# What is compared. All take the same steps on the same batches.
+# Compared methods. All take the same steps on the same batches.
 
 
 def fit(X: np.ndarray, y: np.ndarray, epochs: int, device: str, **settings: Any) -> TripletEmbedder:

@@ -55,7 +55,7 @@ def batch(size: int, n_classes: int, embedding: str) -> tuple[Tensor, Tensor]:
     return F.normalize(embeddings, dim=1), labels
 
 
-# What is compared. All compute the same loss on the same distances, unless their name says "PML".
+# Compared methods. All compute the same loss on the same distances, unless their name says "PML".
 
 
 def gram_distance(embeddings: Tensor) -> Tensor:

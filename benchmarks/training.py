@@ -59,7 +59,7 @@ def network(X: np.ndarray) -> EmbeddingNetwork:
     return EmbeddingNetwork(MLP((N_FEATURES,), 32, HIDDEN), scaler=scaler)
 
 
-# What is compared. All take the same steps on the same batches.
+# Compared methods. All take the same steps on the same batches.
 
 
 def fit(X: np.ndarray, y: np.ndarray, epochs: int = EPOCHS) -> TripletEmbedder:

@@ -1,6 +1,6 @@
 """
-Data frames with mixed types of columns
-=======================================
+DataFrames with mixed column types
+==================================
 
 This example embeds a pandas DataFrame with categorical columns and missing values, and returns a
 DataFrame with the same index. As with all scikit-learn transformers, the output type is configured

@@ -3,7 +3,7 @@ Effect of the margin
 ====================
 
 The margin is the minimum gap between the anchor-negative and anchor-positive distances that the
-triplet loss asks for. This example selects it with a grid search and shows its effect on the
+triplet loss requires. This example selects it with a grid search and shows its effect on the
 distances between new samples.
 """
 
@@ -51,8 +51,8 @@ print(f"test accuracy: {search.score(X_test, y_test):.3f}")
 # -----------------------------
 # The following plot shows distances of pairs of test samples. A larger margin increases the
 # distances between classes and makes most classes more compact. Nearest neighbors depend on the
-# order of the distances only; for verification with a threshold, the overlap of the two
-# distributions is what matters.
+# order of the distances only; verification with a threshold depends on the overlap of the
+# two distributions.
 
 rng = np.random.default_rng(0)
 left, right = rng.integers(len(y_test), size=(2, 10_000))

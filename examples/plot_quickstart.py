@@ -96,4 +96,4 @@ for ax, features, title in zip(
     ax.set(title=title, xticks=[], yticks=[])
 fig.legend(*scatter.legend_elements(), loc="outside right center", title="digit")
 fig.savefig("quickstart.png", dpi=120)
-print(f"\nA picture of the embedding is in quickstart.png ({perf_counter() - start:.0f} s in all)")
+print(f"\nSaved the plot as quickstart.png ({perf_counter() - start:.0f} s in total)")

@@ -1,4 +1,4 @@
-"""From the parameters of an embedder to a network and the net that trains it."""
+"""Build the network, and the net that trains it, from the parameters of an embedder."""
 
 import copy
 import inspect
@@ -23,7 +23,7 @@ from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwor
 from sktriplet.training import TripletNet
 from sktriplet.training._data import as_tensor
 
-# An ensemble has no more members than give each this number of components.
+# Minimum number of components per member of an ensemble.
 MIN_COMPONENTS_PER_MEMBER = 8
 # A feature with more distinct values than this, in a subsample, is continuous.
 MAX_DISCRETE_VALUES, SUBSAMPLE_SIZE = 10, 10_000
@@ -54,7 +54,7 @@ RESERVED_PARAMS = {
     "criterion__metric": "metric",
     "criterion__nca_weight": "nca_weight",
 }
-# Those that are not copied: the network, the seed and the device are resolved first, and
+# Parameters that are not copied: the network, the seed and the device are resolved first, and
 # "lr" also reaches the optimizer.
 RESOLVED_PARAMS = ("module", "random_state", "device", "warm_start", "optimizer__lr")
 # Parameters of the embedder that only its default networks have.
@@ -77,7 +77,7 @@ def validate_template(embedder: Any) -> None:
             f"The 'net' parameter holds an instance of a criterion, {net.criterion!r}. Pass its "
             f"class instead, because {owner} sets its parameters."
         )
-    # None is no setting: skorch's nets for accelerate have no device of their own.
+    # None means not set: skorch's nets for accelerate have no device of their own.
     given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
     net_defaults = TripletNet().get_params(deep=False)
     changed = _changed_params(embedder)
@@ -128,7 +128,7 @@ def _accepts(component: Callable, net_param: str) -> bool:
             return True
         if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
             return False
-    # A function with **kwargs may pass them anywhere; at the top of a class hierarchy they end.
+    # A function may pass on its **kwargs; the last class of a hierarchy cannot.
     return not inspect.isclass(component)
 
 
@@ -320,7 +320,7 @@ def _load_weights(backbone: nn.Module, start: nn.Module, owner: str) -> None:
         backbone.load_state_dict(start.state_dict())
     except RuntimeError as error:
         raise ValueError(
-            f"{owner} cannot continue training a network of another shape: n_components, "
+            f"{owner} cannot continue training a network of a different shape: n_components, "
             f"hidden_layer_sizes, n_members and module must not change. {error}"
         ) from error
 

@@ -59,9 +59,9 @@ class TripletEmbedder(
         \max(d(a, p) - d(a, n) + \mathrm{margin}, 0)
 
     over anchors a, positives p of the same class, and negatives n of another class, on balanced
-    batches. The choice of triplets determines the result; the default are the semi-hard
-    triplets of each batch [1]_. Use it in a pipeline before a
-    :class:`~sklearn.neighbors.KNeighborsClassifier`. Features do not have to be scaled.
+    batches. Mining selects the triplets, by default the semi-hard triplets of each batch [1]_.
+    Use the embedder in a pipeline before a :class:`~sklearn.neighbors.KNeighborsClassifier`.
+    Features do not have to be scaled.
 
     Read more in the :doc:`user guide </guide>`.
 
@@ -69,152 +69,117 @@ class TripletEmbedder(
     ----------
     n_components : int or None, default=64
         Dimension of the embedding. None keeps the output of a custom `module`.
-
     margin : float, default=0.5
         Minimum gap between the anchor-negative and anchor-positive distances, used by both
         mining and loss. It also scales the temperature of the NCA term.
-
     loss : str or callable, default="hinge"
         Loss applied to each triplet: the name of a function in :mod:`sktriplet.losses` ("hinge" or
         "soft_margin"), or a callable with the same signature. With "soft_margin", `margin`
         is used by semi-hard mining and the NCA term only.
-
     mining : str or callable, default="semi_hard"
         Selects the triplets of a batch: the name of a function in :mod:`sktriplet.mining`
         ("semi_hard", "hard" or "random"), "all" for every triplet, or a callable with the
         same signature.
-
     metric : str or callable, default="sqeuclidean"
         Distance between embeddings during training: the name of a function in
         :mod:`sktriplet.distances` ("sqeuclidean", "euclidean" or "cosine"), or a callable with the
         same signature. On the unit sphere all three rank neighbors identically. "cosine" requires
         ``normalize=True``, because neighbors are searched in Euclidean space afterwards.
-
     nca_weight : float, default=2.0
         Weight of an additional NCA loss term, that of neighborhood components analysis over the
         batch [2]_. Zero disables it.
-
     normalize : bool, default=True
         Whether to project embeddings onto the unit sphere. Embeddings with one component, of
         which only the sign would remain, are not normalized.
-
     module : "auto", class, callable or torch.nn.Module, default="auto"
         The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables and
         :class:`~sktriplet.networks.ConvNet` for images. A class or callable is called with
         ``(input_shape, n_components)``, where input_shape is ``(n_features,)`` or
         ``(channels, height, width)``. A module is copied, and training starts from its weights.
-
     hidden_layer_sizes : int or sequence of int, default=(256, 128)
         Sizes of the hidden layers; ``()`` is a linear map. Only used when ``module="auto"`` and X
         is a table.
-
     n_members : int, default=4
         Number of networks in the ensemble, each of which learns a part of the embedding. There are
-        fewer if a part would have less than eight components. Only used when
+        fewer if a part would have fewer than eight components. Only used when
         ``module="auto"``, X is a table, and there are hidden layers.
-
     input_shape : tuple of three int, default=None
-        ``(channels, height, width)`` of images that are passed as flat rows, as in a pipeline,
+        ``(channels, height, width)`` of images that are passed flattened, as in a pipeline,
         or whose channels cannot be inferred from the shape of X.
-
     augment : str or callable, default=None
         Augmentation of training batches: the name of a function in :mod:`sktriplet.augmentation`
         ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
         for images of shape ``(B, channels, height, width)``, to another one. Batches have the dtype
         of X. Results are reproducible if it draws from torch's generators.
-
     standardize : bool, default=True
         Whether the network centers and scales its inputs with the mean and standard deviation of
         the training samples, per feature or per channel.
-
     batch_size : int, default=128
         Number of samples per batch. Small datasets have smaller batches.
-
     samples_per_class : int, default=8
         Number of samples per class in a batch. It is increased if there are too few classes to
         fill a batch.
-
     max_epochs : int, default=16
-        Maximum number of passes over the data. An epoch has at least 10 batches, for the benefit of
-        small datasets.
-
+        Maximum number of passes over the data. An epoch has at least 10 batches, also on small
+        datasets.
     lr : float, default=2e-3
         Initial learning rate. It decreases along half a cosine to zero at the last step of
         `max_epochs`.
-
     weight_decay : float, default=1e-2
         Weight decay of the optimizer, by default AdamW.
-
     early_stopping : bool, default=False
-        Whether to hold out samples, and to stop training when their nearest training samples no
-        longer improve. The score is the fraction of the 5 nearest neighbors that share the class.
+        Whether to hold out samples, and to stop training when their score no longer improves. The
+        score is the fraction of their 5 nearest training samples that share their class.
         The weights of the best epoch are restored. The schedule of the learning rate does
         not change.
-
     validation_fraction : float, default=0.1
         Fraction of each class to hold out. Nothing is held out of a class that would keep
         fewer than two samples. Only used when ``early_stopping=True``.
-
     n_iter_no_change : int, default=5
         Number of epochs without an improvement after which training stops. Only used when
         ``early_stopping=True``.
-
     tol : float, default=1e-4
         Minimum improvement of the score. Only used when ``early_stopping=True``.
-
     warm_start : bool, default=False
         Whether fit continues from the previous solution, for `max_epochs` more epochs. Changed
         parameters take effect; those that determine the shapes of the network must not change.
-
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the network. "bfloat16" is mixed precision, which is faster on GPUs and on
         processors with matrix units for it (AMX, AVX512-bf16), and slower on others. Distances,
         losses, and weights are float32 with both.
-
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights and the batches. Pass an int for bit-for-bit reproducible
         results, also in joblib's workers; with images or a custom `module`, only for the
         same number of threads. Global random states are not changed.
-
     verbose : int, default=0
         If nonzero, print one line per epoch.
-
     device : str or torch.device, default="auto"
         Device for training and transform. "auto" uses CUDA, then MPS, then the CPU.
-
     net : TripletNet or None, default=None
         Unfitted :class:`~sktriplet.training.TripletNet` to train instead of the default one. Gives
         access to all other skorch settings, such as ``criterion``, ``optimizer`` and
-        ``callbacks``. It is cloned. It must not set what the parameters above set.
+        ``callbacks``. It is cloned. It must not set any of the parameters above.
 
     Attributes
     ----------
     net_ : TripletNet
         Trained net.
-
     classes_ : ndarray of shape (n_classes,)
         Class labels seen in fit, or in all calls of partial_fit.
-
     history_ : list of dict
         One dict per epoch, which can be passed to :class:`pandas.DataFrame`: ``epoch``,
         ``train_loss``, ``lr``, ``dur`` (seconds), the statistics of
         :class:`~sktriplet.losses.TripletLoss`, ``validation_score``, and ``training_score``.
-
     n_iter_ : int
         Number of epochs.
-
     validation_scores_ : list of float or None
         Validation score after each epoch. None without `early_stopping`.
-
     best_validation_score_ : float or None
         Largest validation score.
-
     n_features_in_ : int
         Number of features seen in fit; for images, the product of `input_shape_`.
-
     input_shape_ : tuple of int
         ``(n_features,)`` or ``(channels, height, width)``.
-
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in fit. Defined only if all feature names of X are strings.
 
@@ -360,7 +325,6 @@ class TripletEmbedder(
             Training samples. Images have shape ``(n_samples, height, width)``, or additionally
             channels first or last. Images of type uint8 and sparse samples are converted
             batch by batch.
-
         y : array-like of shape (n_samples,)
             Class labels.
 
@@ -399,7 +363,6 @@ class TripletEmbedder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Samples of the chunk.
-
         y : array-like of shape (n_samples,)
             Class labels: at least two classes, one of them with two samples.
 
@@ -458,7 +421,6 @@ class TripletEmbedder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Samples.
-
         y : array-like of shape (n_samples,)
             Class labels, which may differ from those seen in fit.
 
@@ -502,7 +464,7 @@ class TripletEmbedder(
         X = validate_samples(self, X)
         if self._offset is None or not issparse(X):
             return self.net_.embed(to_single_precision(X, self._offset))
-        # The offset of features of the training data makes sparse samples dense.
+        # Subtracting the offset of the features makes sparse samples dense.
         dense = (X[part].toarray() for part in gen_batches(X.shape[0], 4096))
         chunks = [self.net_.embed(to_single_precision(part, self._offset)) for part in dense]
         return np.concatenate(chunks)

@@ -1,4 +1,4 @@
-"""Validation of X, y, and pairs, and the layouts in which samples may come."""
+"""Validation of X, y, and pairs, and the supported layouts of samples."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ N_CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class InputLayout:
-    """How the samples in an array are arranged.
+    """Arrangement of the samples in an array.
 
     A new layout is a subclass, an entry in `layout_of` and `_layout_type`, and a default
     network in ``_build.py``.
@@ -49,7 +49,7 @@ class InputLayout:
 
 
 class TableLayout(InputLayout):
-    """Rows of features, ``(n_features,)``, which stay in their own precision at first."""
+    """Tables with samples of shape ``(n_features,)``, validated in their own precision."""
 
     dtype = "numeric"
     is_table = True
@@ -223,7 +223,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
 
 
 def validate_feature_names(estimator: Any, X: Any) -> None:
-    """Check that a DataFrame has the columns that a fitted estimator knows, in their order.
+    """Check that a DataFrame has the columns seen in fit, in the same order.
 
     Raises
     ------
@@ -242,7 +242,7 @@ def validate_enrollment(
     Raises
     ------
     ValueError
-        If X is not consistent with the training data, or y has another type than the classes.
+        If X is not consistent with the training data, or y has a different type than the classes.
     """
     X, y = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
     check_consistent_length(X, y)
@@ -348,7 +348,7 @@ def _check_range(X: NDArray, name: str) -> None:
 
 @contextmanager
 def _explained_errors(name: str, X: Any) -> Iterator[None]:
-    """Explain conversion errors of NumPy, which does not know the name of the argument."""
+    """Add the name of the argument and an explanation to NumPy's conversion errors."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # An error reports what overflows.
             yield
@@ -381,7 +381,7 @@ def _why_not_numeric(X: Any) -> str | None:
             np.asarray(column, dtype=float)
         except (TypeError, ValueError) as error:
             return (
-                f"Column {name!r} holds other values: {error}. Encode categories first, for "
+                f"Column {name!r} is not numeric: {error}. Encode categories first, for "
                 "example with OneHotEncoder in a ColumnTransformer."
             )
     return None

@@ -1,6 +1,6 @@
 """Parameter constraints, declared on the classes that have the parameters.
 
-Built on scikit-learn's own validation, which also decides the wording of the errors.
+Values are validated by scikit-learn, which also determines the wording of the errors.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 
 
 class Interval(_param_validation.Interval):
-    """scikit-learn's interval, but booleans are not numbers."""
+    """scikit-learn's interval, which does not accept booleans as numbers."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
@@ -22,7 +22,7 @@ class SequenceOf(_param_validation.Options):
     """A list, tuple or 1-D array, of a given or any length, whose elements meet a constraint."""
 
     def __init__(self, element: Any, length: int | None = None):
-        super().__init__(tuple, set())  # a subclass, as only scikit-learn's own pass its checks
+        super().__init__(tuple, set())  # scikit-learn only accepts subclasses of its constraints
         self.element = element
         self.length = length
 

@@ -1,7 +1,7 @@
 """Pickling of fitted embedders as arrays, numbers, and text, without tensors.
 
 Files are small, can be loaded on machines without the original device, and require no trusted
-types in skops other than the estimators. The network is not stored: it is built again from
+types in skops other than the estimators. The network is not stored: it is rebuilt from
 the parameters and loads its weights.
 """
 
@@ -101,7 +101,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
         )
     embedder.input_shape_, seed = tuple(attributes["input_shape_"]), state["seed"]
     layout = layout_of(embedder)
-    # Which features are continuous is stored with the weights, so any sample serves.
+    # The mask of continuous features is stored with the weights, so any sample will do.
     sample = np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):
         scaler, offset = attributes["_scaler"], attributes["_offset"]

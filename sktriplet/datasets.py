@@ -50,7 +50,7 @@ def load_image_folder(
 
     All files in a class folder and its subfolders are loaded, in sorted order, except hidden
     files and folders, whose names begin with a dot. Images are resized to cover ``shape``, and
-    the excess is cropped symmetrically. Of 16-bit gray levels the upper 8 bits are kept.
+    the excess is cropped symmetrically. Only the upper 8 bits of 16-bit gray levels are kept.
     Transparent images are composited over white unless ``shape`` has an opacity channel.
 
     Requires Pillow: ``pip install sktriplet[image]``.
@@ -63,7 +63,7 @@ def load_image_folder(
         Shape to which each image is converted: ``(height, width)`` or ``(height, width, 1)``
         for grayscale, ``(height, width, 3)`` for RGB or ``(height, width, 4)`` for RGBA.
     memmap : path-like, default=None
-        The ``.npy`` file to write the images to, for data sets that do not fit into memory. An
+        The ``.npy`` file to write the images to, for datasets that do not fit into memory. An
         existing file is replaced once all images are loaded. Open it again with
         ``numpy.load(memmap, mmap_mode="r")``; the labels are not stored in it. If some files
         cannot be read, the images are copied once, which temporarily takes twice the space.
@@ -256,7 +256,7 @@ def _format_failures(failed: dict[str, str], n_max: int = 20) -> str:
 class _ArrayWriter:
     """Write up to ``n_max`` images to an array, in memory or in a ``.npy`` file.
 
-    The file itself is only ever replaced by a complete file.
+    An existing file is only replaced by a complete one.
     """
 
     def __init__(self, n_max: int, shape: tuple[int, ...], file: str | os.PathLike[str] | None):

@@ -141,7 +141,7 @@ def cosine(embeddings: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     is_zero = norms == 0
     directions = embeddings / norms.masked_fill(is_zero, 1)
-    # One minus the product would round distances near zero as coarsely as one.
+    # One minus the inner product would be inaccurate for distances near zero.
     distances = sqeuclidean(directions) / 2
     return distances.masked_fill(is_zero | is_zero.T, 1).fill_diagonal_(0)
 

@@ -30,7 +30,6 @@ class UnreadableImageWarning(UserWarning):
     ----------
     message : str
         Text of the warning.
-
     reasons : dict of str to str, default=None
         Reason for each path.
 

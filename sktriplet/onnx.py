@@ -47,12 +47,10 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     estimator : TripletEmbedder or another estimator
         Fitted estimator. Other steps of a pipeline are exported by :func:`skl2onnx.to_onnx`, which
         supports `TripletEmbedder` once this module has been imported.
-
     X : array-like, sparse matrix or DataFrame of shape (n_samples, ...)
         One or more samples that determine the type and shape of the model's input. Each column
         of a DataFrame becomes a separate input. ONNX has no sparse matrices: if X is sparse,
         the model accepts dense samples.
-
     **options : dict
         Passed to :func:`skl2onnx.to_onnx`, such as ``target_opset`` or ``options``.
 
@@ -114,7 +112,7 @@ class _OrderedFunction(ModelComponentContainer):
     """A function whose nodes torch has already sorted.
 
     skl2onnx's own sorting fails if a node omits an optional input, as Resize and LSTM do, and
-    ignores what subgraphs take from outside.
+    ignores values that subgraphs take from the outer graph.
     """
 
     def ensure_topological_order(self) -> None:

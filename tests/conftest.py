@@ -10,7 +10,7 @@ from skorch.callbacks import Callback
 import sktriplet
 from sktriplet import TripletEmbedder
 
-# Programs, some of which need optional packages.
+# Scripts, some of which need optional packages.
 collect_ignore = ["scripts"]
 
 

@@ -412,7 +412,7 @@ class TestScikitLearn:
 
 
 class TestFailedFit:
-    """A fit that fails leaves the estimator as it was."""
+    """A fit that fails leaves the estimator unchanged."""
 
     @pytest.mark.parametrize("y", [np.zeros(12), np.arange(12)], ids=["one class", "no pair"])
     def test_sets_no_attributes(self, make_embedder, y):

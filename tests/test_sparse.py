@@ -1,4 +1,4 @@
-"""Sparse tables: they give exactly the results of dense ones, and are never dense at once."""
+"""Sparse tables: results equal those of dense tables, and only batches are converted to dense."""
 
 import pickle
 import subprocess

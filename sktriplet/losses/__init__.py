@@ -1,7 +1,7 @@
 """Losses of a batch, ``(embeddings, labels) -> scalar``, for any PyTorch training loop.
 
 `TripletLoss` and `ContrastiveLoss` combine a distance, a choice of triplets or pairs, and a
-reduction. `hinge` and `soft_margin` are losses of single triplets, `nca_loss` is computed from
+reduction. `hinge` and `soft_margin` are losses of single triplets, and `nca_loss` is computed from
 a distance matrix. Any ``nn.Module`` with the same call signature can be used as a criterion.
 """
 

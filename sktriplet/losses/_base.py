@@ -49,7 +49,7 @@ class BatchLoss(nn.Module):
         self.statistics = {}
 
     def extra_repr(self) -> str:
-        """Return the parameters as they are written in a call.
+        """Return the parameters in the form of keyword arguments.
 
         Returns
         -------
@@ -103,7 +103,7 @@ def class_sizes(labels: Tensor) -> Tensor:
 
 
 def elementwise_loss(loss: ElementwiseLoss, d_ap: Tensor, d_an: Tensor, margin: float) -> Tensor:
-    """Apply a loss to each triplet and check what a user's callable returned."""
+    """Apply a loss to each triplet and check the shape of the result."""
     losses = loss(d_ap, d_an, margin)
     _check_shape("loss", losses, d_ap.shape)
     return losses

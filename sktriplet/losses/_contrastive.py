@@ -15,8 +15,8 @@ class ContrastiveLoss(BatchLoss):
     r"""Contrastive loss over all pairs of a batch.
 
     Pairs of the same class have the loss :math:`\max(d - m_+, 0)`, pairs of different classes
-    :math:`\max(m_- - d, 0)`. Both groups are reduced separately, because pairs of the same
-    class are much rarer, and the results are added. This follows [1]_ with hinges instead of
+    :math:`\max(m_- - d, 0)`. Both groups are reduced separately, because there are far fewer
+    pairs of the same class, and the results are added. This follows [1]_ with hinges instead of
     squared hinges; ``metric="sqeuclidean"`` squares the distances.
 
     Parameters
@@ -24,7 +24,7 @@ class ContrastiveLoss(BatchLoss):
     pos_margin : float, default=0.0
         Distance up to which pairs of the same class have zero loss.
     neg_margin : float, default=1.0
-        Distance from which on pairs of different classes have zero loss.
+        Distance beyond which pairs of different classes have zero loss.
     metric : str or callable, default="euclidean"
         Distance between embeddings: the name of a function in :mod:`sktriplet.distances`
         ("sqeuclidean", "euclidean" or "cosine"), or a callable that maps embeddings (B, D) to

@@ -138,7 +138,7 @@ class TripletNCALoss(TripletLoss):
             If the embeddings are not floating point, or labels or indices are not integers.
         ValueError
             If shapes or lengths do not match, if an index is outside the batch, or
-            unless exactly one of `labels` and `triplets` is given.
+            if not exactly one of `labels` and `triplets` is given.
         """
         triplet_loss, distances, labels = self._triplet_loss(embeddings, labels, triplets)
         if labels is None or not self.nca_weight:

@@ -58,7 +58,7 @@ class TripletLoss(BatchLoss):
         are not trained with ``mining="all"``.
     reduction : {"mean", "active_mean", "sum"}, default="mean"
         How losses are combined. "mean" divides their sum by the number of triplets that
-        could be mined (the denominator of `triplet_fraction`), so the gradient fades as more
+        could be mined (the denominator of `triplet_fraction`), so the gradient decreases as more
         triplets satisfy the margin. "active_mean" divides it by the number of triplets with a
         positive loss, which keeps the gradient large while few are left and makes the loss
         a poor measure of progress.
@@ -72,7 +72,7 @@ class TripletLoss(BatchLoss):
 
         - triplet_fraction: number of mined triplets divided by the number of ordered pairs
           (a, p) of one class; with ``mining="hard"``, by the number of anchors with a
-          positive. It is one with ``mining="all"`` and where triplets are passed.
+          positive. It is one with ``mining="all"`` and if triplets are passed.
         - active_fraction: fraction of the mined triplets with a positive loss.
         - d_ap, d_an: mean distance from anchors to positives and to negatives.
         - spread: root mean squared Euclidean distance of the embeddings to their mean.
@@ -159,7 +159,7 @@ class TripletLoss(BatchLoss):
             If the embeddings are not floating point, or labels or indices are not integers.
         ValueError
             If shapes or lengths do not match, if an index is outside the batch, or
-            unless exactly one of `labels` and `triplets` is given.
+            if not exactly one of `labels` and `triplets` is given.
         """
         return self._triplet_loss(embeddings, labels, triplets)[0]
 

@@ -1,4 +1,4 @@
-"""Thresholds at a target false-positive rate, and the scores measured at them."""
+"""Thresholds at a target false positive rate, and the scores measured at them."""
 
 import math
 import warnings
@@ -28,10 +28,10 @@ def detection_identification_rate_score(
     enrolled: ArrayLike,
     target_fpir: float = 0.05,
 ) -> float:
-    """Compute the detection and identification rate (DIR) at a target false-positive rate.
+    """Compute the detection and identification rate (DIR) at a target false positive rate.
 
     Samples of classes that are not enrolled are impostors. The threshold is the largest
-    distance at which the fraction of impostors that are identified, the false-positive
+    distance at which the fraction of impostors that are identified, the false positive
     identification rate (FPIR), is at most ``target_fpir``. The score is the fraction of the
     other samples that are within the threshold and correctly identified [1]_.
 
@@ -39,16 +39,12 @@ def detection_identification_rate_score(
     ----------
     y : array-like of shape (n_samples,)
         True classes.
-
     identities : array-like of shape (n_samples,)
         Class of the nearest enrolled sample, regardless of distance.
-
     distances : array-like of shape (n_samples,)
         Distance to that sample.
-
     enrolled : array-like of shape (n_classes,)
         Enrolled classes.
-
     target_fpir : float, default=0.05
         Maximum fraction of impostors that are identified, in the range [0, 1).
 
@@ -107,7 +103,7 @@ def threshold_at_fpr(distances: NDArray, rate: float) -> float:
     rejected = _first_rejected(distances, rate)
     if rejected == 0:
         raise ValueError(
-            f"No threshold has a false-positive rate of at most {rate}: a larger fraction of the "
+            f"No threshold has a false positive rate of at most {rate}: a larger fraction of the "
             "held-out distances is zero."
         )
     return float((distances[distances < rejected].max(initial=0) + rejected) / 2)

@@ -212,7 +212,7 @@ class NeighborRanking:
 def _near_tie_groups(keys: NDArray[np.uint64], tolerance: np.uint64) -> NDArray[np.bool_]:
     """Return which sorted keys exceed the previous one by more than the tolerance.
 
-    Each starts a group of near ties, whose exact order may be any.
+    Each starts a group of near ties, within which the exact order is unknown.
     """
     starts_group = np.ones(keys.shape, dtype=bool)
     np.greater(keys[:, 1:] - keys[:, :-1], tolerance, out=starts_group[:, 1:])

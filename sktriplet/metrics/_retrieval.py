@@ -41,26 +41,19 @@ def recall_at_k_score(
     ----------
     embeddings : array-like of shape (n_samples, n_components)
         Embeddings of the queries. Without ``reference``, each query searches all others.
-
     y : array-like of shape (n_samples,)
         Classes of the queries.
-
     k : int, default=1
         Number of nearest neighbors.
-
     reference : array-like of shape (n_reference_samples, n_components), default=None
         Embeddings to search instead. Samples that equal the query are not excluded.
-
     reference_y : array-like of shape (n_reference_samples,), default=None
         Classes of ``reference``. Required with ``reference``.
-
     groups : array-like of shape (n_samples,), default=None
         Groups of the queries. Matches of the query's own group are excluded; other samples
         of that group are not. With cameras as groups, this is the re-identification protocol.
-
     reference_groups : array-like of shape (n_reference_samples,), default=None
         Groups of ``reference``. Required with both ``groups`` and ``reference``.
-
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance, as in :func:`sklearn.metrics.pairwise_distances`. For embeddings of unit
         length, both rank equally.
@@ -69,7 +62,7 @@ def recall_at_k_score(
     -------
     score : float
         Score between 0 and 1, over the queries that have a match. NaN, with an
-        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
+        ``UndefinedMetricWarning``, if there are none or only a single class to retrieve.
 
     See Also
     --------
@@ -110,23 +103,17 @@ def r_precision_score(
     ----------
     embeddings : array-like of shape (n_samples, n_components)
         Embeddings of the queries. Without ``reference``, each query searches all others.
-
     y : array-like of shape (n_samples,)
         Classes of the queries.
-
     reference : array-like of shape (n_reference_samples, n_components), default=None
         Embeddings to search instead. Samples that equal the query are not excluded.
-
     reference_y : array-like of shape (n_reference_samples,), default=None
         Classes of ``reference``. Required with ``reference``.
-
     groups : array-like of shape (n_samples,), default=None
         Groups of the queries. Matches of the query's own group are excluded; other samples
         of that group are not.
-
     reference_groups : array-like of shape (n_reference_samples,), default=None
         Groups of ``reference``. Required with both ``groups`` and ``reference``.
-
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance, as in :func:`sklearn.metrics.pairwise_distances`.
 
@@ -134,7 +121,7 @@ def r_precision_score(
     -------
     score : float
         Mean between 0 and 1 over the queries that have a match. NaN, with an
-        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
+        ``UndefinedMetricWarning``, if there are none or only a single class to retrieve.
 
     Examples
     --------
@@ -177,23 +164,17 @@ def mean_average_precision_at_r_score(
     ----------
     embeddings : array-like of shape (n_samples, n_components)
         Embeddings of the queries. Without ``reference``, each query searches all others.
-
     y : array-like of shape (n_samples,)
         Classes of the queries.
-
     reference : array-like of shape (n_reference_samples, n_components), default=None
         Embeddings to search instead. Samples that equal the query are not excluded.
-
     reference_y : array-like of shape (n_reference_samples,), default=None
         Classes of ``reference``. Required with ``reference``.
-
     groups : array-like of shape (n_samples,), default=None
         Groups of the queries. Matches of the query's own group are excluded; other samples
         of that group are not.
-
     reference_groups : array-like of shape (n_reference_samples,), default=None
         Groups of ``reference``. Required with both ``groups`` and ``reference``.
-
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance, as in :func:`sklearn.metrics.pairwise_distances`.
 
@@ -201,7 +182,7 @@ def mean_average_precision_at_r_score(
     -------
     score : float
         Mean between 0 and 1 over the queries that have a match. NaN, with an
-        ``UndefinedMetricWarning``, if none has or if there is a single class to retrieve.
+        ``UndefinedMetricWarning``, if there are none or only a single class to retrieve.
 
     References
     ----------
@@ -233,7 +214,7 @@ def _mean_over_queries(
 
     The score is called with whether the i-th nearest neighbors of some queries are matches,
     of shape (n_queries, n_ranks), and with their numbers of matches. ``k`` is the number of
-    ranks, by default that of matches. ``ordered`` is whether their order matters.
+    ranks, by default that of matches. ``ordered`` indicates whether their order matters.
     """
     ranking = NeighborRanking.from_arrays(*arrays, metric=metric, ordered=ordered)
     n_matches = ranking.n_matches
@@ -274,13 +255,10 @@ Parameters
 ----------
 estimator : transformer
     Fitted transformer.
-
 X : array-like of shape (n_samples, ...)
     Samples to transform.
-
 y : array-like of shape (n_samples,)
     Class labels.
-
 **parameters : dict
     Keyword arguments of the score. To set them in a search or in cross-validation, use
     :func:`functools.partial`.

@@ -1,4 +1,4 @@
-"""Mining: which triplets of a batch to learn from, ``(distances, labels) -> Triplets``.
+"""Selection of the triplets of a batch, ``(distances, labels) -> Triplets``.
 
 Samples are drawn before the forward pass (`sktriplet.training.BalancedBatchSampler`); triplets are
 mined after it, from the distances of the batch. A miner is a function that is called as

@@ -1,4 +1,4 @@
-"""The miners, and their implementations for any device and precision."""
+"""Miners, and their implementations for any device and precision."""
 
 from collections.abc import Callable
 

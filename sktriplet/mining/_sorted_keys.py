@@ -19,7 +19,7 @@ Keys = NDArray[np.int64]
 
 # Position of the upper half of a key, seen as two 32-bit integers.
 UPPER_HALF = 1 if sys.byteorder == "little" else 0
-# Sign bit of the lower half: sorts a key behind those of equal distance without it.
+# Sign bit of the lower half: sorts a key after those of equal distance without it.
 LAST_AMONG_TIES = 1 << 31
 COLUMN_MASK = LAST_AMONG_TIES - 1
 LARGEST_DISTANCE = COLUMN_MASK << 32
@@ -48,7 +48,7 @@ def chunks(n_samples: int) -> Iterator[slice]:
 
 
 def _to_sortable(bits: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Map the bits of floats to integers of the same order; the inverse of itself.
+    """Map the bits of floats to integers of the same order. The map is its own inverse.
 
     Only negative floats change: among their bits, the larger integer is the smaller number.
     """

@@ -34,10 +34,8 @@ class ConvNet(nn.Module):
     ----------
     input_shape : tuple of int
         Shape of an image, ``(n_channels, height, width)``, with sides of at least 4 pixels.
-
     n_components : int
         Number of output features.
-
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.

@@ -21,7 +21,6 @@ class ChannelsFirst(nn.Module):
         Shape ``(C, H, W)`` of an image. Batches of shape (B, C, H, W), (B, H, W, C),
         (B, C * H * W) and, if C is 1, (B, H, W) are converted to (B, C, H, W). A shape that fits
         both of the first two is taken as (B, C, H, W).
-
     contiguous : bool, default=False
         Whether to return batches that are contiguous in memory, as user-defined modules may
         require. If False, batches with channels last are not copied.
@@ -81,21 +80,16 @@ class EmbeddingNetwork(nn.Module):
         Maps a batch (B, ...) to (B, n_components). An ensemble has an attribute ``n_members``, and
         its members compute consecutive parts of the output, of the widths that
         `torch.tensor_split` returns.
-
     input_layout : ChannelsFirst, default=None
         Conversion of image batches. By default, batches are not converted.
-
     augment : callable, default=None
         Maps a batch, in the layout that the backbone takes and not yet scaled, to an augmented
         batch.
-
     scaler : Standardizer, default=None
         Standardization of the inputs. By default, they are only converted to float32.
-
     normalize : bool, default=True
         If True, scale outputs with more than one component to unit Euclidean norm. The outputs
         of an ensemble are normalized per member, and all members' parts have the same norm.
-
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the backbone. "bfloat16" is torch's autocast. Scaling and normalization are
         in float32 with both.
@@ -174,8 +168,8 @@ class EmbeddingNetwork(nn.Module):
         parts : list of Tensor
             One part per ensemble member, scaled by the square root of their number: Euclidean
             distances between whole embeddings are the root mean square of those between the
-            parts, and parts of normalized embeddings have unit norm. A list of only the
-            embeddings if the backbone is not an ensemble.
+            parts, and parts of normalized embeddings have unit norm. If the
+            backbone is not an ensemble, the only part is the whole embedding.
         """
         if self.n_members == 1:
             return [embeddings]
@@ -189,10 +183,8 @@ def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | N
     ----------
     network : EmbeddingNetwork
         Network to check. It is in training mode afterwards.
-
     X : Tensor of shape (B, ...)
         Batch in any layout that the network takes.
-
     n_components : int or None
         Required number of output features. None accepts any.
 

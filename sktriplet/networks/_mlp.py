@@ -18,13 +18,10 @@ class MLP(nn.Module):
     ----------
     input_shape : tuple of int
         Shape of a sample, ``(n_features,)``.
-
     n_components : int
         Number of output features.
-
     hidden_layer_sizes : sequence of int, default=(256, 128)
         Number of units in each hidden layer. If empty, the network is linear.
-
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.

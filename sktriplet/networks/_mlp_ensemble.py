@@ -34,23 +34,17 @@ class MLPEnsemble(nn.Module):
     ----------
     input_shape : tuple of int
         Shape of a sample, ``(n_features,)``.
-
     n_components : int
         Number of output features. They are divided equally among the members; if
         ``n_components`` is not a multiple of ``n_members``, the first members compute one more.
-
     hidden_layer_sizes : sequence of int, default=(256, 128)
         Number of units in each hidden layer of a member, for at least one layer.
-
     n_members : int, default=4
         Number of members, at most ``n_components``.
-
     n_periodic : int, default=None
         Number of members with periodic features. By default, half of the members, rounded down.
-
     is_continuous : array-like of bool of shape (n_features,), default=None
         Mask of the features from which periodic features are computed. By default, all.
-
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.
@@ -179,16 +173,12 @@ class EnsembleLinear(nn.Module):
     ----------
     n_members : int
         Number of members.
-
     n_inputs : int
         Number of input features with random initial weights.
-
     n_outputs : int
         Number of output features.
-
     n_zero_init : int, default=0
         Number of additional input features, after the others, with zero initial weights.
-
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.
@@ -239,14 +229,11 @@ class PeriodicFeatures(nn.Module):
     ----------
     n_members : int
         Number of members.
-
     n_features : int
         Number of features.
-
     is_continuous : array-like of bool of shape (n_features,), default=None
         Mask of the features that have periodic features; those of the others are zero. By
         default, all.
-
     generator : torch.Generator, default=None
         Random number generator for the initial frequencies and phases. By default, torch's
         global generator is used.

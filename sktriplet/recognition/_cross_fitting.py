@@ -1,6 +1,6 @@
-"""Cross-fitting: embedders for held-out samples, as thresholds must be set on unseen data.
+"""Cross-fitting: embedders for held-out samples, on which thresholds are set.
 
-Training draws the samples of a class together, which biases the distances between them.
+Distances between training samples are biased, because training pulls classes together.
 """
 
 import warnings
@@ -27,7 +27,7 @@ Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 class InstanceWithMethods(HasMethods):
-    """scikit-learn's constraint, but classes do not satisfy it."""
+    """scikit-learn's constraint, which classes do not satisfy here."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         return not isinstance(val, type) and super().is_satisfied_by(val)

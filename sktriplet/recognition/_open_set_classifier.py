@@ -41,15 +41,12 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         :class:`~sktriplet.TripletEmbedder` with default parameters is used. A fitted embedder
         in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must then receive
         samples that the embedder was not fitted on.
-
     target_fpir : float, default=0.05
-        Target false-positive identification rate (FPIR): the fraction of impostors, samples of
+        Target false positive identification rate (FPIR): the fraction of impostors, samples of
         classes that are not enrolled, that may be identified as an enrolled class.
-
     unknown_label : str or int, default=None
         Label of rejected samples. If None, it is ``"unknown"`` for string labels; for numeric
         labels it is -1, or the smallest label minus one if that is lower.
-
     cv : int or splitter, default=None
         Number of folds, or a splitter such as :class:`~sklearn.model_selection.GroupKFold`,
         which is called with the classes as groups. None means up to 5 folds. Folds consist of
@@ -61,22 +58,16 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
     ----------
     estimator_ : transformer
         Embedder fitted on all samples.
-
     threshold_ : float
         Largest Euclidean distance in the embedding space at which a sample is identified.
-
     classes_ : ndarray of shape (n_classes,)
         Enrolled classes.
-
     unknown_label_ : str or int
         Label of rejected samples.
-
     n_features_in_ : int
         Number of features seen during `fit`; for images, the product of `input_shape_`.
-
     input_shape_ : tuple of int
         Shape of a sample seen during `fit`.
-
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during `fit`. Defined only if `X` has feature names that are all
         strings.
@@ -95,7 +86,7 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
     all samples, which are then enrolled.
 
     The threshold holds for about as many classes as `fit` received: the more classes are
-    enrolled later, the likelier an impostor is close to one of them.
+    enrolled later, the more likely an impostor is close to one of them.
 
     Examples
     --------
@@ -137,7 +128,6 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Training samples.
-
         y : array-like of shape (n_samples,)
             Class labels, all strings or all numbers.
 
@@ -180,7 +170,6 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Samples to enroll.
-
         y : array-like of shape (n_samples,)
             Class labels, of the same type as those passed to `fit`.
 
@@ -192,7 +181,7 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         Raises
         ------
         ValueError
-            If `X` does not match the samples seen during `fit`, if the labels have another
+            If `X` does not match the samples seen during `fit`, if the labels have a different
             type, or if `unknown_label_` is one of them.
         """
         check_is_fitted(self)
@@ -216,7 +205,6 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         -------
         identities : ndarray of shape (n_samples,)
             Class of the nearest enrolled sample.
-
         distances : ndarray of shape (n_samples,)
             Euclidean distance to that sample in the embedding space.
 
@@ -253,10 +241,8 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Test samples.
-
         y : array-like of shape (n_samples,)
             True labels. Those that are not enrolled count as ``unknown_label_``.
-
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
 

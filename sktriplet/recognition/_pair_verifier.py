@@ -51,43 +51,34 @@ class PairVerifier(CrossFittingEstimator):
         :class:`~sktriplet.TripletEmbedder` with default parameters is used. A fitted embedder
         in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must then receive
         samples that the embedder was not fitted on.
-
     target_fpr : float, default=None
-        Target false-positive rate: the fraction of negative pairs, those of different classes,
+        Target false positive rate: the fraction of negative pairs, those of different classes,
         that may be accepted. If None, the threshold maximizes the balanced accuracy.
-
     cv : int or splitter, default=None
         Number of folds, or a splitter such as :class:`~sklearn.model_selection.GroupKFold`,
         which is called with the classes as groups. None means up to 5 folds, or pairs of all
         samples if the estimator is frozen. Folds consist of whole classes if ``y`` has at least
         two classes per fold, and of samples of all classes otherwise. In the latter case, the
-        embedder has seen all classes, and the rates below are no estimates for new classes.
+        embedder has seen all classes, and the rates below are not valid for new classes.
 
     Attributes
     ----------
     estimator_ : transformer
         Embedder fitted on all samples.
-
     threshold_ : float
         Largest Euclidean distance in the embedding space at which a pair is accepted.
-
     false_positive_rate_, false_negative_rate_ : float
         Fraction of negative held-out pairs that are accepted, and of positive ones that are
         rejected. The threshold was set on the same pairs.
-
     false_positive_rate_interval_, false_negative_rate_interval_ : tuple of float
         95% bootstrap intervals of these rates at ``threshold_``.
-
     classes_ : ndarray of shape (2,)
         False for different classes and True for the same class: the columns of
         `predict_proba`.
-
     n_features_in_ : int
         Number of features seen during `fit`; for images, the product of `input_shape_`.
-
     input_shape_ : tuple of int
         Shape of a sample seen during `fit`.
-
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen during `fit`. Defined only if `X` has feature names that are all
         strings.
@@ -142,7 +133,6 @@ class PairVerifier(CrossFittingEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Training samples.
-
         y : array-like of shape (n_samples,)
             Class labels.
 
@@ -248,7 +238,6 @@ class PairVerifier(CrossFittingEstimator):
         ----------
         pairs : array-like of shape (n_pairs, 2, ...)
             Pairs of samples.
-
         y : array-like of shape (n_pairs,)
             Whether the samples of a pair belong to the same class.
 
@@ -341,7 +330,7 @@ def _fit_calibrator(positive: NDArray, negative: NDArray, n_samples: int) -> Iso
 
 
 def _bootstrap_error_rates(folds: list, threshold: float, n_classes: int) -> NDArray[np.float64]:
-    """Return false-positive and false-negative rates, (2, N_BOOTSTRAPS), of a cluster bootstrap.
+    """Return false positive and false negative rates, (2, N_BOOTSTRAPS), of a cluster bootstrap.
 
     The first stage draws classes with replacement, the second one samples within classes. The
     copies of a class form no pairs with each other, and neither do the copies of a sample.

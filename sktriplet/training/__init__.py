@@ -1,7 +1,7 @@
-"""Training: skorch's loop with balanced batches, and what can be passed to it.
+"""Training with skorch: the net, balanced batches, and checkpoints.
 
-:class:`~sktriplet.TripletEmbedder` does all of this itself. Use these classes to reach skorch's
-other settings, to resume interrupted training, or to train in a loop of your own.
+:class:`~sktriplet.TripletEmbedder` uses the first two internally. Use these classes to access
+skorch's other settings, to resume interrupted training, or in your own training loop.
 """
 
 from sktriplet.training._checkpoint import ResumableCheckpoint

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset, Sampler, Subset
 class ArrayDataset(Dataset):
     """Samples and labels in arrays, converted to tensors on access.
 
-    Samples are not copied: a memory map stays on disk, and of a sparse matrix only one batch at a
-    time is dense. Without labels they are zeros, because skorch's iterators yield pairs.
+    Samples are not copied: a memory map stays on disk, and a sparse matrix is converted to
+    dense tensors batch by batch. If y is None, labels are zeros, because skorch's iterators yield
+    pairs.
     """
 
     def __init__(self, X: ArrayLike | csr_array, y: ArrayLike | None = None):

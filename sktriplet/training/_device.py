@@ -1,4 +1,4 @@
-"""Devices: the supported accelerators, how they are chosen, and how they are seeded."""
+"""Supported accelerators, their selection, and their random generators."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from sktriplet.exceptions import InvalidParameterError
 
 
 class Accelerator(NamedTuple):
-    """What training needs to know about a type of device."""
+    """Functions and properties of a type of device that training depends on."""
 
     is_available: Callable[[], bool]
     get_rng_state: Callable[[], Any]

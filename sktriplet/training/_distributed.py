@@ -1,4 +1,4 @@
-"""Distributed training: several processes that train one network on batches of their own.
+"""Distributed training: several processes that train one network on separate batches.
 
 `torch.nn.parallel.DistributedDataParallel` gives all processes the same initial weights and
 averages their gradients. This module divides the batches and checks that the processes agree.

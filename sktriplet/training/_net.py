@@ -39,7 +39,7 @@ PRINT_LOG_IGNORED = (
     *("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score"),
     "triplet_fraction",
 )
-# Suffixes of what skorch records in the history for its own use.
+# Suffixes of history entries that skorch records for its own use.
 INTERNAL_SUFFIXES = ("batches", "_best", "_batch_count")
 # Fraction of the initial spread below which the embeddings have collapsed; and below which they
 # have if their distances are also less than this fraction of the margin.
@@ -50,56 +50,43 @@ class TripletNet(NeuralNet):
     """A :class:`skorch.NeuralNet` that learns an embedding from balanced batches.
 
     :class:`~sktriplet.TripletEmbedder` trains one and stores it as ``net_``. Pass an unfitted one
-    as its ``net`` parameter to reach skorch's other settings, such as the optimizer, callbacks,
+    as its ``net`` parameter to access skorch's other settings, such as the optimizer, callbacks,
     and compilation. It can also be fitted alone, like any other skorch net.
 
     Parameters
     ----------
     module : nn.Module class or instance, default=None
         Maps ``(B, ...)`` to embeddings ``(B, n_components)``. Set by the embedder.
-
     criterion : nn.Module class or instance, default=TripletNCALoss
         Batch loss, called as ``(embeddings, labels)``. Its ``statistics``, a dict of scalar
         tensors, are recorded in the history if it has any.
-
     optimizer : torch.optim.Optimizer class, default=AdamW
         Optimizer class.
-
     lr : float, default=2e-3
         Initial learning rate. It decreases along half a cosine to zero at the last step of
         ``max_epochs``. To use another schedule, pass ``callbacks__lr_scheduler=None`` and a
         callback.
-
     max_epochs : int, default=16
         Number of epochs.
-
     batch_size : int, default=128
         Number of samples per batch.
-
     samples_per_class : int, default=8
         Number of samples per class in a batch.
-
     min_batches : int, default=10
         Minimum number of batches per epoch. See
         :class:`~sktriplet.training.BalancedBatchSampler` for all three.
-
     random_state : int, default=None
         Seeds the batches, and torch's global generators in each epoch; those are restored after
         training. None leaves the global generators unchanged.
-
     iterator_train : class, default=BatchLoader
         Iterator over training batches. Another class, such as
         :class:`torch.utils.data.DataLoader`, replaces balanced batches.
-
     iterator_valid : class, default=BatchLoader
         Iterator over batches for validation and prediction.
-
     dataset : class, default=ArrayDataset
         Dataset that wraps X and y.
-
     train_split : callable, default=None
         As in skorch, but without a split by default.
-
     **kwargs : dict
         Other parameters of :class:`skorch.NeuralNet`.
 
@@ -230,7 +217,7 @@ class TripletNet(NeuralNet):
     def torch_compile(self, module: Any, name: str) -> Any:
         """Compile modules if ``compile=True``, but never a criterion.
 
-        Mining branches on values of tensors, which a compiled graph cannot.
+        Mining branches on values of tensors, which compiled graphs do not support.
         """
         return module if name in self._criteria else super().torch_compile(module, name)
 
@@ -353,7 +340,7 @@ class TripletNet(NeuralNet):
         ]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start the epoch's row of the history, and seed torch's generators."""
+        """Start the epoch's entry in the history, and seed torch's generators."""
         epoch = len(self.history)
         super().on_epoch_begin(net, **kwargs)
         self._recorder = StatisticsRecorder()
@@ -459,8 +446,7 @@ class TripletNet(NeuralNet):
         Parameters
         ----------
         X : ndarray of shape (n_samples, ...), or CSR matrix
-            Samples. Of a sparse matrix, only one chunk at a time is dense.
-
+            Samples. A sparse matrix is converted to dense arrays chunk by chunk.
         chunk_size : int, default=None
             Number of samples per chunk, which affects memory only. None uses 4096, or fewer
             if samples are large.
@@ -525,7 +511,7 @@ def _has_labels(dataset: Any) -> bool:
 
 
 def _check_matches(pattern: Any, names: list[str], owner: str) -> None:
-    """Check that a pattern, as skorch understands it, matches the name of a parameter."""
+    """Check that a pattern, in skorch's syntax, matches the name of a parameter."""
     if not any(pattern(name) if callable(pattern) else fnmatch(name, pattern) for name in names):
         raise InvalidParameterError(
             f"The pattern {pattern!r} of {owner} must match a parameter of the network. Available "

@@ -31,7 +31,7 @@ def named_parameters(net: Any) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def get_optimizer_state(net: Any) -> dict[str, Any]:
-    """Return the state of each parameter, with what is needed to see whether it still fits."""
+    """Return the state of each parameter, and what determines whether it still fits."""
     return {
         "type": type(net.optimizer_).__name__,
         "parameters": {
@@ -49,7 +49,7 @@ def get_optimizer_state(net: Any) -> dict[str, Any]:
 def load_optimizer_state(net: Any, saved: dict[str, Any]) -> None:
     """Load state by parameter name. State that does not fit is dropped with a warning.
 
-    It does not fit if its parameter is missing or has another shape, or if the settings of its
+    It does not fit if its parameter is missing or has a different shape, or if the settings of its
     parameter group, such as ``amsgrad``, require other state. State of another optimizer class is
     dropped without a warning, because choosing another optimizer requires it.
     """
@@ -66,8 +66,8 @@ def load_optimizer_state(net: Any, saved: dict[str, Any]) -> None:
     dropped = sorted(set(saved["parameters"]) - {optimized[number][0] for number in loaded})
     if dropped:
         warnings.warn(
-            f"The optimizer state of {len(dropped)} of {len(saved['parameters'])} parameters does "
-            f"not fit any more and was dropped: {', '.join(dropped[:5])}"
+            f"The optimizer state of {len(dropped)} of {len(saved['parameters'])} parameters no "
+            f"longer fits and was dropped: {', '.join(dropped[:5])}"
             f"{', ...' if len(dropped) > 5 else ''}.",
             stacklevel=3,
         )

@@ -27,34 +27,28 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
     ----------
     labels : array-like of shape (n_samples,)
         Class labels. There must be at least two classes, one of them with two samples.
-
     batch_size : int, default=128
         Maximum number of samples per batch. Small datasets have smaller batches.
-
     samples_per_class : int, default=8
         K, at least 2 and at most half of the batch. It is increased if there are too few
         classes to fill a batch.
-
     min_batches : int, default=1
         Minimum number of batches per epoch and process. Otherwise an epoch has as many batches as
         it takes to draw n_samples samples, divided among the processes.
-
     random_state : int, default=None
         Epoch e is drawn from ``SeedSequence([random_state, e])``, so resumed training
         continues like uninterrupted training. None uses fresh entropy.
-
     num_replicas : int, default=1
         Number of processes that train together, as in
         :class:`torch.utils.data.DistributedSampler`. Given the same labels and `random_state`,
         they share the batches of an epoch.
-
     rank : int, default=0
         Index of this process.
 
     Attributes
     ----------
     epoch : int
-        Epoch that the next iteration draws. It increases by itself and can be set.
+        Epoch that the next iteration draws. It increases automatically and can be set.
 
     Raises
     ------
@@ -129,7 +123,7 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         if np.minimum(sizes, samples_per_class).sum() <= batch_size:
             samples_per_class = _largest_that_fits(sizes, batch_size)
         self._samples_per_class = np.minimum(sizes, samples_per_class)
-        if has_singletons:  # They need room for a pair.
+        if has_singletons:  # Leave room for a pair of another class.
             self._samples_per_class[-1] = min(self._samples_per_class[-1], batch_size - 2)
         samples_per_batch = min(self._samples_per_class.sum(), batch_size)
         n_batches = int(np.ceil(sizes.sum() / samples_per_batch / num_replicas))
@@ -167,7 +161,7 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
             while len(batch) < n_classes and (n_free > 1 or len(batch) < 2):
                 if position == len(queue):
                     queue += rng.permutation(n_classes).tolist()
-                if queue[position] in batch:  # Its turn is in the next batch.
+                if queue[position] in batch:  # It is drawn for the next batch.
                     position += 1
                     continue
                 number = queue.pop(position)

@@ -58,7 +58,7 @@ def test_relevance_by_rank_without_order(near_duplicates, n_ranks):
 
 @pytest.mark.parametrize("spread", [1e-4, 1e-3, 1e-2])
 def test_relevance_by_rank_despite_rounding_errors(spread, rng):
-    """Distances that single precision distinguishes, but not always in the right order."""
+    """Distances that single precision distinguishes, but not always in the correct order."""
     embeddings = spread * rng.normal(size=(150, 8))
     embeddings[:2] = [[-1], [1]]
     y = rng.integers(4, size=150)

@@ -257,7 +257,7 @@ def test_miner_accepts_integer_dtypes(miner, dtype, make_batch, as_set):
 @pytest.mark.parametrize("miner", MINERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_miner_accepts_strided_input(miner, dtype, make_batch):
-    """And changes nothing in it."""
+    """The input is not modified."""
     points, labels = make_batch(20, 3, dtype)
     labels = labels.repeat_interleave(2)[::2]
     distances = sqeuclidean(points)

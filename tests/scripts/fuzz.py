@@ -1,7 +1,7 @@
 """Fit embedders with random parameters on small random data.
 
-Each fit must give valid embeddings or raise an error that names the problem. `tests/test_fuzz.py`
-checks a few cases; this program checks as many as it has time for:
+Each fit must produce valid embeddings or raise an error that names the problem.
+`tests/test_fuzz.py` checks a few cases; this script checks as many as fit into the given time:
 
     python tests/scripts/fuzz.py --minutes 10
 """

@@ -100,7 +100,7 @@ def main(folder, device):
 
 
 if __name__ == "__main__":
-    # Import the module by name, so that its classes can be unpickled elsewhere.
+    # Import the module by name: its classes can then be unpickled elsewhere.
     from train_together import main
 
     main(*sys.argv[1:])

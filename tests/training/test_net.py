@@ -329,7 +329,7 @@ class TestValidation:
         return samples[0][order], samples[1][order]
 
     def test_batches_are_balanced(self, make_net, sorted_samples):
-        """Of consecutive samples of one class there are no triplets, and the loss is zero."""
+        """Consecutive samples of one class form no triplets and have zero loss."""
         split = ValidSplit(3, stratified=True)
         net = make_net(train_split=split, batch_size=8, lr=1e-6).fit(*sorted_samples)
         losses = net.history[:, "valid_loss"]
