@@ -14,14 +14,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from torch import nn
 
-from sktriplet._input_validation import ImageLayout, InputLayout, TableLayout
+from sktriplet._input_layout import ImageLayout, InputLayout, TableLayout
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
 from sktriplet.networks import MLP, ConvNet, MLPEnsemble
-from sktriplet.networks._embedding_network import ChannelsFirst, EmbeddingNetwork, Standardizer
+from sktriplet.networks._embedding_network import EmbeddingNetwork, Standardizer
 from sktriplet.training import TripletNet
-from sktriplet.training._data import as_tensor
 
 # Minimum number of components per member of an ensemble.
 MIN_COMPONENTS_PER_MEMBER = 8
@@ -57,8 +56,6 @@ RESERVED_PARAMS = {
 # Parameters that are not copied: the network, the seed and the device are resolved first, and
 # "lr" also reaches the optimizer.
 RESOLVED_PARAMS = ("module", "random_state", "device", "warm_start", "optimizer__lr")
-# Parameters of the embedder that only its default networks have.
-NETWORK_PARAMS = ("hidden_layer_sizes", "n_members")
 
 
 def validate_template(embedder: Any) -> None:
@@ -173,10 +170,9 @@ def partial_fit_scaler(
     n_samples = X.shape[0]
     for part in gen_batches(n_samples, max(1, 2**21 * n_samples // max(X.size, 1))):
         chunk = X[part]
-        if isinstance(layout, ImageLayout):
-            images = ChannelsFirst(layout.shape)(as_tensor(chunk))
-            chunk = images.movedim(1, -1).reshape(-1, layout.shape[0]).numpy()
-        elif issparse(chunk):
+        if not issparse(chunk):
+            chunk = layout.to_rows(chunk)
+        else:
             # scikit-learn sums dense samples in double precision, but sparse ones in their own,
             # and its older versions require 32-bit indices.
             indices, starts = chunk.indices.astype(np.int32), chunk.indptr.astype(np.int32)
@@ -223,14 +219,12 @@ def build_network(
         If the weights to start from do not fit.
     """
     backbone = _build_backbone(embedder, X, layout, seed)
-    _check_network_params(embedder, backbone)
+    _check_network_params(embedder, layout, backbone)
     if start is not None:
         _load_weights(backbone, start, owner=type(embedder).__name__)
     return EmbeddingNetwork(
         backbone,
-        input_layout=ChannelsFirst(layout.shape, contiguous=not isinstance(embedder.module, str))
-        if isinstance(layout, ImageLayout)
-        else None,
+        input_layout=layout.converter(contiguous=not isinstance(embedder.module, str)),
         augment=_build_augmentation(embedder.augment, layout),
         scaler=_build_standardizer(scaler, layout, offset),
         normalize=embedder.normalize,
@@ -246,7 +240,8 @@ def _build_backbone(
         return copy.deepcopy(module)
     if isinstance(module, str):
         generator = torch.Generator().manual_seed(seed)
-        return DEFAULT_NETWORKS[type(layout)](embedder, X, layout, generator)
+        build, _ = DEFAULT_NETWORKS[type(layout)]
+        return build(embedder, X, layout, generator)
     return _call_module_factory(module, layout.shape, embedder.n_components)
 
 
@@ -280,8 +275,11 @@ def _build_image_network(
     return ConvNet(layout.shape, embedder.n_components, generator=generator)
 
 
-# The networks of module="auto".
-DEFAULT_NETWORKS = {TableLayout: _build_tabular_network, ImageLayout: _build_image_network}
+# The networks of module="auto", and the embedder's parameters that only they have.
+DEFAULT_NETWORKS: dict[type[InputLayout], tuple[Callable, tuple[str, ...]]] = {
+    TableLayout: (_build_tabular_network, ("hidden_layer_sizes", "n_members")),
+    ImageLayout: (_build_image_network, ()),
+}
 
 
 def _call_module_factory(
@@ -301,17 +299,21 @@ def _call_module_factory(
     return backbone
 
 
-def _check_network_params(embedder: Any, backbone: nn.Module) -> None:
+def _check_network_params(embedder: Any, layout: InputLayout, backbone: nn.Module) -> None:
     """Check that parameters of the default networks have an effect on this one."""
-    if isinstance(embedder.module, str) and isinstance(backbone, MLP | MLPEnsemble):
-        return
+    accepted: tuple[str, ...] = ()
+    if isinstance(embedder.module, str):
+        _, accepted = DEFAULT_NETWORKS[type(layout)]
     changed = _changed_params(embedder)
-    for name in NETWORK_PARAMS:
-        if name in changed:
+    is_linear = isinstance(backbone, MLP) and not len(backbone.layers)
+    if is_linear and embedder.n_members > 1:
+        accepted = tuple(name for name in accepted if name != "n_members")
+    for name in sorted({name for _, names in DEFAULT_NETWORKS.values() for name in names}):
+        if name in changed and name not in accepted:
             raise InvalidParameterError(
-                f"The {name!r} parameter of {type(embedder).__name__} has no effect: the network "
-                f"{type(backbone).__name__} has no such parameter. Got {name}={changed[name]!r}; "
-                "leave it at its default."
+                f"The {name!r} parameter of {type(embedder).__name__} has no effect: the network, "
+                f"{type(backbone).__name__}, has no such parameter here. Got "
+                f"{name}={changed[name]!r}; leave it at its default."
             )
 
 
@@ -328,7 +330,7 @@ def _load_weights(backbone: nn.Module, start: nn.Module, owner: str) -> None:
 def _build_augmentation(augment: Any, layout: InputLayout) -> Callable | None:
     if not isinstance(augment, str):
         return augment
-    if not isinstance(layout, ImageLayout):
+    if not layout.has_named_augmentations:
         raise InvalidParameterError(
             f"The 'augment' parameter can be a name for images only. Got {augment!r} and {layout}."
         )
@@ -340,8 +342,8 @@ def _build_standardizer(
 ) -> Standardizer | None:
     if scaler is None:
         return None
-    shape = (-1, 1, 1) if isinstance(layout, ImageLayout) else (-1,)
     mean = scaler.mean_ if offset is None else scaler.mean_ - offset
+    shape = layout.statistics_shape
     return Standardizer(mean.reshape(shape), scaler.scale_.reshape(shape))
 
 

@@ -1,11 +1,11 @@
 """Validation of X, y, and pairs, and the supported layouts of samples."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,109 +20,8 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
+from sktriplet._input_layout import InputLayout, layout_of, layout_type_of
 from sktriplet._labels import concatenate_labels
-
-# Numbers of channels that are recognized without input_shape: gray, RGB, RGBA.
-N_CHANNELS = (1, 3, 4)
-
-
-@dataclass(frozen=True)
-class InputLayout:
-    """Arrangement of the samples in an array.
-
-    A new layout is a subclass, an entry in `layout_of` and `_layout_type`, and a default
-    network in ``_build.py``.
-    """
-
-    shape: tuple[int, ...]  # of a sample as the network receives it
-
-    dtype: ClassVar[Any] = np.float32
-    is_table: ClassVar[bool] = False
-
-    @property
-    def accepted_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of a sample in the arrays that users pass."""
-        return [self.shape]
-
-    def __str__(self) -> str:
-        return f"arrays of shape {_join_shapes(self.accepted_shapes)}"
-
-
-class TableLayout(InputLayout):
-    """Tables with samples of shape ``(n_features,)``, validated in their own precision."""
-
-    dtype = "numeric"
-    is_table = True
-
-    def __str__(self) -> str:
-        return f"a table of {self.shape[0]} features"
-
-
-@dataclass(frozen=True)
-class ImageLayout(InputLayout):
-    """Images, ``(channels, height, width)``, that may have channels last or be flat."""
-
-    accepts_flat: bool = True
-
-    dtype = (np.float32, np.uint8)
-
-    @classmethod
-    def infer(cls, array_shape: tuple[int, ...]) -> "ImageLayout":
-        """Infer the layout from the shape of an array.
-
-        Raises
-        ------
-        ValueError
-            If the array does not hold images, or the position of the channels is ambiguous.
-        """
-        sizes = tuple(array_shape[1:])
-        if len(sizes) == 2:
-            return cls((1, *sizes), accepts_flat=False)
-        if len(sizes) != 3:
-            raise ValueError(
-                "X must be a table of shape (n_samples, n_features), or images of shape "
-                "(n_samples, height, width), (n_samples, channels, height, width) or (n_samples, "
-                f"height, width, channels). Got X of shape {tuple(array_shape)}."
-            )
-        is_first, is_last = sizes[0] in N_CHANNELS, sizes[2] in N_CHANNELS
-        if is_first == is_last:
-            raise ValueError(
-                f"X of shape {tuple(array_shape)} may hold images with channels first or last. "
-                "Pass input_shape=(channels, height, width)."
-            )
-        shape = sizes if is_first else (sizes[2], sizes[0], sizes[1])
-        return cls(shape, accepts_flat=False)
-
-    @property
-    def accepted_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of an image in the arrays that users pass."""
-        channels, height, width = self.shape
-        shapes = [self.shape, (height, width, channels)]
-        if self.accepts_flat:
-            shapes.append((prod(self.shape),))
-        if channels == 1:
-            shapes.append((height, width))
-        return shapes
-
-    def __str__(self) -> str:
-        return f"images of shape {_join_shapes(self.accepted_shapes)}"
-
-
-def layout_of(estimator: Any) -> InputLayout:
-    """Return the layout that a fitted estimator expects."""
-    shape = tuple(estimator.input_shape_)
-    if len(shape) == 1:
-        return TableLayout(shape)
-    if not hasattr(estimator, "input_shape"):
-        return InputLayout(shape)
-    return ImageLayout(shape, accepts_flat=estimator.input_shape is not None)
-
-
-def _layout_type(estimator: Any, X: Any) -> type[InputLayout]:
-    """Return the layout of X, as far as it follows from its number of dimensions."""
-    if getattr(estimator, "input_shape", None) is None and _n_dims(X) <= 2:
-        return TableLayout
-    return ImageLayout if hasattr(estimator, "input_shape") else InputLayout
 
 
 @dataclass
@@ -153,7 +52,7 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
     owner = type(estimator).__name__
     probe = object.__new__(type(estimator))  # copy.copy would copy the net as if to pickle it
     vars(probe).update(vars(estimator))
-    layout_type = _layout_type(estimator, X)
+    layout_type = layout_type_of(estimator, X)
     if not reset and not isinstance(layout_of(estimator), layout_type):
         _raise_wrong_shape(estimator, np.shape(X))
     X = _validate_array(probe, X, layout_type, ensure_min_samples=2, reset=reset)
@@ -164,10 +63,7 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
             X.sum_duplicates()
     y = _validate_labels(y, owner)
     check_consistent_length(X, y)
-    if layout_type is ImageLayout:
-        layout: InputLayout = _image_layout(X, estimator.input_shape)
-    else:
-        layout = layout_type(X.shape[1:])
+    layout = layout_type.from_array(X, getattr(estimator, "input_shape", None))
     if not reset and layout.shape != estimator.input_shape_:
         _raise_wrong_shape(estimator, X.shape)
     classes, labels = _encode_labels(y, owner)
@@ -216,7 +112,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     X = _validate_array(estimator, X, type(layout), reset=False)
     if layout.is_table:
         return X
-    _check_dense(X, layout.shape)
+    layout.check_dense(X)
     if X.shape[1:] not in layout.accepted_shapes:
         _raise_wrong_shape(estimator, X.shape)
     return X
@@ -461,37 +357,6 @@ def _encode_labels(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
             f"{len(classes)} classes with 1 sample each."
         )
     return classes, labels.astype(np.int64, copy=False)
-
-
-def _image_layout(X: NDArray | csr_array, input_shape: Sequence[int] | None) -> ImageLayout:
-    """Return the layout of the images in X, and check it against `input_shape`."""
-    if input_shape is None:
-        return ImageLayout.infer(X.shape)
-    _check_dense(X, input_shape)
-    layout = ImageLayout(tuple(input_shape))
-    if X.shape[1:] not in layout.accepted_shapes:
-        raise ValueError(
-            f"X must hold {layout}, because input_shape={input_shape}. Got X of shape {X.shape}."
-        )
-    return layout
-
-
-def _join_shapes(shapes: Collection[tuple[int, ...]]) -> str:
-    return " or ".join(map(str, dict.fromkeys(shapes)))
-
-
-def _n_dims(X: Any) -> int:
-    if hasattr(X, "ndim"):
-        return X.ndim
-    return 1 + np.ndim(X[0]) if isinstance(X, Sequence) and len(X) else 2
-
-
-def _check_dense(X: Any, shape: Sequence[int]) -> None:
-    if issparse(X):
-        raise TypeError(
-            f"X must be dense, because its samples are images of shape {tuple(shape)}. Got a "
-            f"sparse matrix of shape {X.shape}: pass X.toarray()."
-        )
 
 
 def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:

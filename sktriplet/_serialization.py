@@ -18,7 +18,7 @@ from torch import Tensor
 
 import sktriplet
 from sktriplet._build import build_net, build_network
-from sktriplet._input_validation import layout_of
+from sktriplet._input_layout import layout_of
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
 from sktriplet.training._checkpoint import history_to_json

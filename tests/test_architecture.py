@@ -19,8 +19,9 @@ LAYERS = [
     {"_build"},
     {"training"},
     {"losses"},
-    {"mining", "distances"},
-    {"networks", "metrics", "_input_validation", "augmentation", "datasets", "display"},
+    {"mining", "distances", "_input_validation"},
+    {"_input_layout", "metrics", "augmentation", "datasets", "display"},
+    {"networks"},
     {"_labels", "_parameters", "exceptions"},
 ]
 MODULES = {

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from sktriplet import TripletEmbedder
 from sktriplet._build import build_network, partial_fit_scaler
-from sktriplet._input_validation import ImageLayout, TableLayout
+from sktriplet._input_layout import ImageLayout, TableLayout
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import ContrastiveLoss, TripletLoss, TripletNCALoss
 from sktriplet.networks import MLP, ConvNet
@@ -131,6 +131,12 @@ class TestBuildNetwork:
         layout = ImageLayout((2, 16, 16)) if network == "ConvNet" else None
         with pytest.raises(InvalidParameterError, match=f"'{name}' parameter.*{network}"):
             build(TripletEmbedder(**parameters), X, layout)
+
+    def test_members_without_hidden_layers(self):
+        with pytest.raises(InvalidParameterError, match="'n_members' parameter"):
+            build(TripletEmbedder(hidden_layer_sizes=(), n_members=2))
+        for n_members in (1, 4):  # One network, or the default.
+            build(TripletEmbedder(hidden_layer_sizes=(), n_members=n_members))
 
 
 class TestPartialFitScaler:

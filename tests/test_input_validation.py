@@ -5,9 +5,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sktriplet import TripletEmbedder
+from sktriplet._input_layout import TableLayout
 from sktriplet._input_validation import (
-    ImageLayout,
-    TableLayout,
     check_pair_labels,
     merge_classes,
     set_fitted_attributes,
@@ -17,43 +16,6 @@ from sktriplet._input_validation import (
 )
 
 LABELS = np.array([0, 1, 1])
-
-
-class TestImageLayout:
-    @pytest.mark.parametrize(
-        ("array_shape", "expected"),
-        [
-            ((9, 28, 30), (1, 28, 30)),
-            ((9, 3, 30), (1, 3, 30)),
-            ((9, 1, 28, 30), (1, 28, 30)),
-            ((9, 28, 30, 3), (3, 28, 30)),
-            ((9, 4, 28, 30), (4, 28, 30)),
-        ],
-    )
-    def test_infer(self, array_shape, expected):
-        layout = ImageLayout.infer(array_shape)
-        assert layout.shape == expected
-        assert array_shape[1:] in layout.accepted_shapes
-
-    @pytest.mark.parametrize("array_shape", [(9, 3, 28, 3), (9, 8, 8, 8), (9, 1, 2, 3, 4), (9, 5)])
-    def test_infer_ambiguous(self, array_shape):
-        with pytest.raises(ValueError, match=r"X .*\(9, "):
-            ImageLayout.infer(array_shape)
-
-    @pytest.mark.parametrize(
-        ("array_shape", "input_shape"),
-        [
-            ((9, 2, 28, 30), (2, 28, 30)),
-            ((9, 28, 30, 2), (2, 28, 30)),
-            ((9, 3, 28, 3), (3, 3, 28)),
-            ((9, 1680), [2, 28, 30]),
-            ((9, 28, 30), (1, 28, 30)),
-        ],
-    )
-    def test_input_shape(self, array_shape, input_shape):
-        embedder = TripletEmbedder(input_shape=input_shape)
-        data = validate_training_data(embedder, np.zeros(array_shape), np.arange(9) % 2)
-        assert data.layout.shape == tuple(input_shape)
 
 
 class TestValidateTrainingData:

@@ -46,6 +46,7 @@ class BatchLoss(nn.Module):
         validate_parameters(self, **parameters)
         for name, value in parameters.items():
             setattr(self, name, value)  # registers the modules among them
+        self._parameter_names = tuple(parameters)
         self.statistics = {}
 
     def extra_repr(self) -> str:
@@ -56,7 +57,7 @@ class BatchLoss(nn.Module):
         text : str
             Comma-separated ``name=value`` pairs.
         """
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameter_constraints)
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameter_names)
 
     def _pairwise_distances(self, embeddings: Tensor) -> Tensor:
         if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
@@ -75,11 +76,13 @@ class BatchLoss(nn.Module):
         self,
         embeddings: Tensor,
         *,
-        triplet_fraction: Tensor,
+        triplet_fraction: Tensor | None = None,
         active_fraction: Tensor,
         d_ap: Tensor,
         d_an: Tensor,
     ) -> None:
+        if triplet_fraction is None:
+            triplet_fraction = d_ap.new_full((), torch.nan)
         self.statistics = {
             "triplet_fraction": triplet_fraction,
             "active_fraction": active_fraction,

@@ -3,7 +3,6 @@
 from numbers import Real
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from sktriplet._parameters import Interval
@@ -117,7 +116,6 @@ class ContrastiveLoss(BatchLoss):
         n_active = positive.n_active + negative.n_active
         self._record(
             embeddings,
-            triplet_fraction=distances.new_full((), torch.nan),
             active_fraction=n_active / (positive.n_terms + negative.n_terms),
             d_ap=d_ap,
             d_an=d_an,

@@ -107,6 +107,7 @@ class TripletNCALoss(TripletLoss):
         super().__init__(margin, **kwargs)
         validate_parameters(self, nca_weight=nca_weight)
         self.nca_weight = nca_weight
+        self._parameter_names += ("nca_weight",)
 
     def forward(
         self,

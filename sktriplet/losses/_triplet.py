@@ -194,8 +194,9 @@ class TripletLoss(BatchLoss):
             if self._elementwise is hinge:
                 return batch_all_hinge_sum(distances, labels, self.margin)
             return batch_all_sum(distances, labels, self._elementwise, self.margin)
-        miner = MINERS[self.mining] if isinstance(self.mining, str) else self.mining
-        triplets = miner(distances.detach(), labels, margin=self.margin, generator=self.generator)
+        triplets = self._miner(
+            distances.detach(), labels, margin=self.margin, generator=self.generator
+        )
         if not isinstance(self.mining, str):
             triplets = check_triplets(triplets, distances)
         return self._sum_over_triplets(distances, triplets)
@@ -213,6 +214,10 @@ class TripletLoss(BatchLoss):
         return loss_sum, d_ap.detach().mean(), d_an.detach().mean()
 
     @property
+    def _miner(self) -> Miner:
+        return MINERS[self.mining] if isinstance(self.mining, str) else self.mining
+
+    @property
     def _elementwise(self) -> ElementwiseLoss:
         return LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
 
@@ -221,6 +226,6 @@ class TripletLoss(BatchLoss):
         sizes = class_sizes(labels)
         if self.mining == "all":
             return ((sizes - 1) * (len(labels) - sizes)).sum()
-        if self.mining in ONE_TRIPLET_PER_ANCHOR:
+        if any(self._miner is miner for miner in ONE_TRIPLET_PER_ANCHOR):
             return (sizes > 1).sum()
         return (sizes - 1).sum()

@@ -179,7 +179,7 @@ def random(
 
 MINERS: dict[str, Miner] = {"semi_hard": semi_hard, "hard": hard, "random": random}
 # The other miners return at most one triplet for each ordered pair (anchor, positive).
-ONE_TRIPLET_PER_ANCHOR = frozenset({"hard"})
+ONE_TRIPLET_PER_ANCHOR: tuple[Miner, ...] = (hard,)
 
 
 def _semi_hard_by_search(distances: Tensor, labels: Tensor, margin: float) -> Triplets:

@@ -80,7 +80,7 @@ class EmbeddingNetwork(nn.Module):
         Maps a batch (B, ...) to (B, n_components). An ensemble has an attribute ``n_members``, and
         its members compute consecutive parts of the output, of the widths that
         `torch.tensor_split` returns.
-    input_layout : ChannelsFirst, default=None
+    input_layout : nn.Module, default=None
         Conversion of image batches. By default, batches are not converted.
     augment : callable, default=None
         Maps a batch, in the layout that the backbone takes and not yet scaled, to an augmented
@@ -104,7 +104,7 @@ class EmbeddingNetwork(nn.Module):
         self,
         backbone: nn.Module,
         *,
-        input_layout: ChannelsFirst | None = None,
+        input_layout: nn.Module | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
         scaler: Standardizer | None = None,
         normalize: bool = True,

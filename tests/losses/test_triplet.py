@@ -1,4 +1,5 @@
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from sktriplet.distances import sqeuclidean
 from sktriplet.losses import TripletLoss, hinge
-from sktriplet.mining import Triplets, hard
+from sktriplet.mining import MINERS, Triplets, hard
 
 METRICS = ["sqeuclidean", "euclidean", "cosine"]
 MINING = ["semi_hard", "hard", "random", "all"]
@@ -255,6 +256,30 @@ class TestGivenTriplets:
 
 
 class TestCallables:
+    @pytest.mark.parametrize("reduction", REDUCTIONS)
+    @pytest.mark.parametrize("name", MINERS)
+    def test_miner_by_name_and_as_function(self, make_batch, name, reduction):
+        embeddings, labels = make_batch()
+        losses = [
+            TripletLoss(
+                mining=mining,
+                reduction=reduction,
+                generator=torch.Generator().manual_seed(0),
+            )(embeddings, labels)
+            for mining in (name, MINERS[name])
+        ]
+        assert losses[0] == losses[1]
+
+    def test_unhashable_miner(self, make_batch):
+        @dataclass
+        class Miner:
+            share: float = 1.0
+
+            def __call__(self, distances, labels, *, margin, generator):
+                return hard(distances, labels)
+
+        assert TripletLoss(mining=Miner())(*make_batch()) > 0
+
     def test_equal_to_names(self, make_batch):
         def miner(distances, labels, *, margin, generator):
             assert not distances.requires_grad
