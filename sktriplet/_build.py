@@ -32,7 +32,7 @@ MAX_PERIODIC_FEATURES = 2_000
 
 # A feature is centered before its conversion to single precision if its mean exceeds this many
 # standard deviations.
-MAX_RELATIVE_OFFSET = 1_000
+MAX_RELATIVE_OFFSET = 10_000
 
 # Parameters of the net that the embedder sets, with the embedder's parameter for each.
 RESERVED_PARAMS = {

@@ -107,7 +107,11 @@ class TestModels:
     def test_union(self, make_embedder, digits):
         X, y = digits
         one = make_embedder(
-            n_components=4, hidden_layer_sizes=(), normalize=False, standardize=False
+            n_components=4,
+            hidden_layer_sizes=(),
+            n_members=1,
+            normalize=False,
+            standardize=False,
         )
         union = make_union(one, make_embedder(n_components=3, module=Resized)).fit(X, y)
         assert_same_embeddings(to_onnx(union, X[:1]), union, X)

@@ -69,7 +69,7 @@ def roundtrip(request):
         {},
         {"n_members": 1},
         {"n_components": 30, "n_members": 3, "normalize": False, "standardize": False},
-        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": (), "n_members": 1},
         {"module": TwoLayers},
         {"module": five_wide, "n_components": None},
         {"early_stopping": True, "precision": "bfloat16"},

@@ -47,7 +47,7 @@ class TestMatchesDense:
         [
             {},
             {"n_members": 1},
-            {"hidden_layer_sizes": ()},
+            {"hidden_layer_sizes": (), "n_members": 1},
             {"standardize": False},
             {"early_stopping": True},
             {"net": TripletNet(train_split=ValidSplit(3))},
