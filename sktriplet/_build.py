@@ -21,6 +21,7 @@ from sktriplet.losses import TripletLoss
 from sktriplet.networks import MLP, ConvNet, MLPEnsemble
 from sktriplet.networks._embedding_network import EmbeddingNetwork, Standardizer
 from sktriplet.training import TripletNet
+from sktriplet.training._data import BatchLoader
 
 # Minimum number of components per member of an ensemble.
 MIN_COMPONENTS_PER_MEMBER = 8
@@ -78,6 +79,11 @@ def validate_template(embedder: Any) -> None:
     given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
     net_defaults = TripletNet().get_params(deep=False)
     changed = _changed_params(embedder)
+    if net.iterator_train is not BatchLoader and "samples_per_class" in changed:
+        raise InvalidParameterError(
+            f"The 'samples_per_class' parameter of {owner} has no effect with the iterator_train "
+            f"of the net, {net.iterator_train.__name__}. Got {changed['samples_per_class']}."
+        )
     for theirs, ours in RESERVED_PARAMS.items():
         component = theirs.partition("__")[0] if "__" in theirs else None
         is_set = theirs in given and (
@@ -90,9 +96,10 @@ def validate_template(embedder: Any) -> None:
                 f"{owner}."
             )
         if component and ours in changed and not _accepts(getattr(net, component), theirs):
+            cls = getattr(net, component)
             raise InvalidParameterError(
                 f"The {ours!r} parameter of {owner} has no effect: the {component} "
-                f"{getattr(net, component).__name__} has no such parameter. Got "
+                f"{getattr(cls, '__name__', repr(cls))} has no such parameter. Got "
                 f"{ours}={changed[ours]!r}; leave it at its default."
             )
 
@@ -137,8 +144,7 @@ def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
     """Build the net that trains a network; `settings` of the net take precedence.
 
     The criterion and the optimizer get those of the embedder's parameters that they accept. A
-    parameter at its default does not replace the default of a criterion other than a
-    `TripletLoss`.
+    parameter at its default does not replace the criterion's own default.
     """
     template = TripletNet() if embedder.net is None else clone(embedder.net)
     changed = _changed_params(embedder)
@@ -149,7 +155,7 @@ def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
             name and not _accepts(getattr(template, component), theirs)
         ):
             continue
-        if component == "criterion" and not (_is_triplet_loss(template) or ours in changed):
+        if component == "criterion" and ours not in changed:
             continue
         params[theirs] = getattr(embedder, ours)
     params["verbose"] = int(embedder.verbose)
@@ -218,7 +224,9 @@ def build_network(
     ValueError
         If the weights to start from do not fit.
     """
-    backbone = _build_backbone(embedder, X, layout, seed)
+    with torch.device("cpu"):  # regardless of torch.set_default_device
+        backbone = _build_backbone(embedder, X, layout, seed)
+        standardizer = _build_standardizer(scaler, layout, offset)
     _check_network_params(embedder, layout, backbone)
     if start is not None:
         _load_weights(backbone, start, owner=type(embedder).__name__)
@@ -226,7 +234,7 @@ def build_network(
         backbone,
         input_layout=layout.converter(contiguous=not isinstance(embedder.module, str)),
         augment=_build_augmentation(embedder.augment, layout),
-        scaler=_build_standardizer(scaler, layout, offset),
+        scaler=standardizer,
         normalize=embedder.normalize,
         precision=embedder.precision,
     )
@@ -248,9 +256,9 @@ def _build_backbone(
 def _build_tabular_network(
     embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
 ) -> nn.Module:
-    n_components = embedder.n_components
+    n_components = int(embedder.n_components)
     hidden_layer_sizes = tuple(np.atleast_1d(embedder.hidden_layer_sizes).astype(int).tolist())
-    n_members = min(embedder.n_members, n_components // MIN_COMPONENTS_PER_MEMBER)
+    n_members = min(int(embedder.n_members), n_components // MIN_COMPONENTS_PER_MEMBER)
     if n_members < 2 or not hidden_layer_sizes:  # An ensemble of linear maps is a linear map.
         return MLP(layout.shape, n_components, hidden_layer_sizes, generator=generator)
     use_periodic = layout.shape[0] <= MAX_PERIODIC_FEATURES
@@ -272,7 +280,7 @@ def _build_tabular_network(
 def _build_image_network(
     embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
 ) -> nn.Module:
-    return ConvNet(layout.shape, embedder.n_components, generator=generator)
+    return ConvNet(layout.shape, int(embedder.n_components), generator=generator)
 
 
 # The networks of module="auto", and the embedder's parameters that only they have.

@@ -475,9 +475,15 @@ class TripletEmbedder(
         """Return the attributes of the fitted estimator, with a net to train, and its data."""
         device = self._validate_settings()
         data = validate_training_data(self, X, y, reset=not resume)
-        fitted = data.fitted_attributes
-        if resume and is_chunk:
-            fitted["classes_"] = merge_classes(self.classes_, data.classes)
+        fitted, order = data.fitted_attributes, data.classes.tolist()
+        if resume:
+            known = merge_classes(self.classes_, data.classes)
+            if is_chunk:
+                fitted["classes_"] = known
+            # Criteria may have weights per class: codes do not change, and new classes come last.
+            order = list(dict.fromkeys([*self._class_order, *order]))
+        code = {label: number for number, label in enumerate(order)}
+        labels = np.array([code[label] for label in data.classes.tolist()])[data.labels]
         scaler = None
         if self.standardize:
             scaler = self._scaler if resume else None
@@ -496,6 +502,11 @@ class TripletEmbedder(
             )
             first = as_tensor(X[:2]).to(device)
             n_components = validate_network(network.to(device), first, self.n_components)
+            if n_components == 1 and self.metric == "cosine":
+                raise InvalidParameterError(
+                    "The 'metric' parameter can be 'cosine' only with more than one component. Got "
+                    "a module with one component."
+                )
             net = build_net(self, network, **settings).initialize()
         if resume:
             net.resume_from(self.net_)
@@ -503,10 +514,11 @@ class TripletEmbedder(
             "net_": net,
             "_scaler": scaler,
             "_offset": offset,
+            "_class_order": order,
             "_n_features_out": n_components,
             "_fit_parameters": self.get_params(deep=False),
         }
-        return fitted, ArrayDataset(X, data.labels)
+        return fitted, ArrayDataset(X, labels)
 
     def _validate_settings(self) -> torch.device:
         """Check everything that does not depend on the data, and resolve the device."""

@@ -88,7 +88,7 @@ class ImageLayout(InputLayout):
         """Infer the layout from the shape of X, or check X against `input_shape`."""
         if input_shape is None:
             return cls(_infer_image_shape(X.shape), accepts_flat=False)
-        layout = cls(tuple(input_shape))
+        layout = cls(tuple(map(int, input_shape)))
         layout.check_dense(X)
         if X.shape[1:] not in layout.accepted_shapes:
             raise ValueError(

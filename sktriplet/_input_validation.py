@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from sktriplet._input_layout import InputLayout, layout_of, layout_type_of
-from sktriplet._labels import concatenate_labels
+from sktriplet._labels import concatenate_labels, find_missing
 
 
 @dataclass
@@ -155,6 +155,7 @@ def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
         If they are not a finite array of shape (n_pairs, 2, ...) whose samples are consistent with
         the training data.
     """
+    _check_not_datetime(pairs, "pairs")
     expected = (2, *estimator.input_shape_)
     with _explained_errors("pairs", pairs):
         pairs = check_array(
@@ -215,7 +216,7 @@ def merge_classes(known: NDArray, new: NDArray) -> NDArray:
 def _validate_array(
     estimator: Any, X: Any, layout_type: type[InputLayout], **kwargs: Any
 ) -> NDArray | csr_array:
-    _check_not_datetime(X)
+    _check_not_datetime(X, "X")
     dtype = layout_type.dtype
     with _explained_errors("X", X):
         X = validate_data(
@@ -258,6 +259,8 @@ def _explained_errors(name: str, X: Any) -> Iterator[None]:
 
 def _why_not_numeric(X: Any) -> str | None:
     """Explain why X cannot be converted to an array of numbers; None if it can."""
+    if isinstance(X, str | PathLike):
+        return f"Got {X!r}: load image files first, for example with load_image_folder."
     if isinstance(X, Mapping):
         return f"Got a dict with the keys {list(X)[:5]}: pass a single array or DataFrame."
     if not hasattr(X, "__array__") and not isinstance(X, Sequence):
@@ -285,12 +288,14 @@ def _why_not_numeric(X: Any) -> str | None:
 
 def _columns(X: Any) -> Iterator[tuple[Any, Any]]:
     if hasattr(X, "columns"):
+        if hasattr(X, "iloc"):  # Names may be duplicated.
+            return ((name, X.iloc[:, i]) for i, name in enumerate(X.columns))
         return ((name, X[name]) for name in X.columns)
     array = np.asarray(X)
     return enumerate(array.T if array.ndim == 2 else [array])
 
 
-def _check_not_datetime(X: Any) -> None:
+def _check_not_datetime(X: Any, argument: str) -> None:
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         dtypes = list(zip(X.columns, X.dtypes, strict=True))
     else:
@@ -300,8 +305,8 @@ def _check_not_datetime(X: Any) -> None:
         if getattr(dtype, "kind", None) in ("m", "M") or is_temporal():
             where = "" if name is None else f" in column {name!r}"
             raise ValueError(
-                f"X must hold numbers. Got dates or times{where} ({dtype}): convert them to "
-                "numbers first, such as days or the hour of the day."
+                f"{argument} must hold numbers. Got dates or times{where} ({dtype}): convert them "
+                "to numbers first, such as days or the hour of the day."
             )
 
 
@@ -316,11 +321,9 @@ def _validate_labels(y: Any, owner: str) -> NDArray:
     if y.dtype.kind == "c":
         raise ValueError("y must hold class labels. Complex data not supported.")
     y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "O":
-        is_missing = np.fromiter(map(_is_missing, y), bool, len(y))
-    else:
+    if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
-        is_missing = np.isnat(y) if y.dtype.kind in "mM" else np.zeros(len(y), bool)
+    is_missing = find_missing(y)
     if is_missing.any():
         raise ValueError(
             f"{owner} requires y without missing labels. Input y contains NaN or missing values: "
@@ -335,13 +338,6 @@ def _validate_labels(y: Any, owner: str) -> NDArray:
             f"({types})."
         )
     return y
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas.NA has no truth value.
-        return True
 
 
 def _encode_labels(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:

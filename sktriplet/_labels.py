@@ -1,9 +1,10 @@
-"""Labels from several sources, combined without rounding."""
+"""Labels: missing values, and exact combination of several sources."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
 
 
 def concatenate_labels(*parts: NDArray) -> NDArray:
@@ -28,3 +29,44 @@ def _is_rounded(part: NDArray, joined: NDArray) -> Any:
     with np.errstate(invalid="ignore"):
         restored = part.astype(joined.dtype).astype(part.dtype)
     return part.dtype.kind in "iu" and bool((restored != part).any())
+
+
+def check_labels(values: Any, name: str) -> NDArray:
+    """Return a vector of labels or groups, none of which may be missing.
+
+    Raises
+    ------
+    ValueError
+        If it has two dimensions or missing values. The message starts with the name.
+    """
+    try:
+        # column_or_1d would convert pandas' nullable integers to floats.
+        column = column_or_1d(np.asarray(values))
+    except ValueError as error:
+        raise ValueError(f"{name} must be one-dimensional. {error}") from error
+    is_missing = find_missing(column)
+    if is_missing.any():
+        position = int(np.flatnonzero(is_missing)[0])
+        raise ValueError(
+            f"{name} must not have missing or infinite values. Got {column[position]!r} at "
+            f"position {position}."
+        )
+    return column
+
+
+def find_missing(column: NDArray) -> NDArray[np.bool_]:
+    """Return which values are None, NaN, NaT, pandas.NA, or infinite."""
+    if column.dtype.kind == "O":
+        return np.fromiter(map(_is_missing, column), bool, len(column))
+    if column.dtype.kind in "mM":
+        return np.isnat(column)
+    if column.dtype.kind in "fc":
+        return ~np.isfinite(column)
+    return np.zeros(len(column), bool)
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA has no truth value.
+        return True

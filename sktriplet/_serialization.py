@@ -23,7 +23,11 @@ from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
 from sktriplet.training._checkpoint import history_to_json
 from sktriplet.training._device import resolve_device
-from sktriplet.training._optimizer_state import get_optimizer_state, load_optimizer_state
+from sktriplet.training._optimizer_state import (
+    get_optimizer_state,
+    load_optimizer_state,
+    stateful_components,
+)
 from sktriplet.training._random_state import isolated_rng
 
 # Attributes that are converted, or added, when an estimator is pickled.
@@ -80,7 +84,11 @@ def net_state(net: TripletNet) -> dict[str, Any]:
     return {
         # Not net.module_, which may be compiled or wrapped for distributed training.
         "weights": _to_arrays(dict(net.module.state_dict())),
-        "criterion": _to_arrays(dict(net.criterion_.state_dict())),
+        "components": {
+            name: _to_arrays(dict(component.state_dict()))
+            for name, component in stateful_components(net).items()
+            if name != net._modules[0]
+        },
         "optimizer": _to_arrays(get_optimizer_state(net)),
         "history": history_to_json(net.history),
         "seed": net.random_state,
@@ -108,7 +116,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
         network = build_network(embedder, sample, layout, scaler, seed=seed, offset=offset)
         network.load_state_dict(_to_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
-    net.criterion_.load_state_dict(_to_tensors(state["criterion"]))
+    net.load_components(_to_tensors(state["components"]))
     load_optimizer_state(net, _to_tensors(state["optimizer"]))
     net.history_ = History(json.loads(state["history"]))
     net.module.eval()

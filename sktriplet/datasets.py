@@ -220,11 +220,14 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], 
         with Image.open(file) as opened:
             # A JPEG decoder can downscale by up to 8, which takes a fraction of the time.
             opened.draft(mode, (2 * max(height, width),) * 2)
+            is_16_bit = any(";16" in str(tile) for tile in opened.tile)
             image = ImageOps.exif_transpose(opened)
             if image.mode == "F" or image.mode.startswith("I"):
                 levels = np.asarray(image)
                 image, largest_level = Image.fromarray(_to_uint8(levels)), int(levels.max())
-            elif image.has_transparency_data or image.mode == "P":
+            elif is_16_bit:  # Pillow has kept the upper 8 bits.
+                largest_level = 256 * int(np.asarray(image).max())
+            if image.has_transparency_data or image.mode == "P":
                 image = image.convert("RGBA")
                 if mode != "RGBA":  # Colors under transparent pixels are arbitrary.
                     white = Image.new("RGBA", image.size, "white")

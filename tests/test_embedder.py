@@ -4,6 +4,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,10 +22,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.utils.data import DataLoader
 
 from sktriplet import TripletEmbedder
 from sktriplet.distances import sqeuclidean
-from sktriplet.losses import ContrastiveLoss
+from sktriplet.exceptions import InvalidParameterError
+from sktriplet.losses import ContrastiveLoss, TripletLoss
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.mining import semi_hard
 from sktriplet.networks import MLP
@@ -555,3 +559,78 @@ def test_numpy_scalars_as_parameters(blobs, make_embedder, weights):
     embedder = make_embedder(**parameters).fit(*blobs)
     plain = make_embedder(mining="hard", margin=0.5, batch_size=32, hidden_layer_sizes=16)
     assert torch.equal(weights(embedder), weights(plain.fit(*blobs)))
+
+
+class TestClassOrder:
+    """Criteria with weights per class receive the same code for a class in all calls."""
+
+    @pytest.fixture
+    def seen(self):
+        return []
+
+    @pytest.fixture
+    def embedder(self, make_embedder, seen):
+        class Recording(ProxyLoss):
+            def forward(self, embeddings, labels):
+                seen.append(set(labels.tolist()))
+                return super().forward(embeddings, labels)
+
+        return make_embedder(n_members=1, n_components=16, net=TripletNet(criterion=Recording))
+
+    def test_partial_fit(self, embedder, seen, blobs):
+        X, y = blobs
+        for classes, codes in [((1, 2), {0, 1}), ((0, 1), {0, 2}), ((2, 0), {1, 2})]:
+            seen.clear()
+            chunk = np.isin(y, classes)
+            embedder.partial_fit(X[chunk], y[chunk])
+            assert set().union(*seen) == codes
+        assert embedder.classes_.tolist() == [0, 1, 2]
+
+    def test_warm_start_after_pickle(self, make_embedder, blobs):
+        X, y = blobs
+        embedder = make_embedder(warm_start=True).fit(X[y > 0], y[y > 0])
+        assert pickle.loads(pickle.dumps(embedder)).fit(X, y)._class_order == [1, 2, 0]
+
+
+def test_pickle_without_template(make_embedder, blobs):
+    X, y = blobs
+    embedder = make_embedder(net=TripletNet(criterion=ProxyLoss)).fit(X, y).set_params(net=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = pickle.loads(pickle.dumps(embedder))
+    assert ["weights of the criterion" in str(item.message) for item in caught] == [True, False]
+    assert_array_equal(loaded.transform(X), embedder.transform(X))
+
+
+def test_early_stopping_restores_criterion(make_embedder, blobs, spy):
+    proxies = []
+    record = spy(on_epoch_end=lambda net, **_: proxies.append(net.criterion_.proxies.clone()))
+    net = TripletNet(criterion=ProxyLoss, callbacks=[record])
+    embedder = make_embedder(net=net, early_stopping=True, max_epochs=3, n_iter_no_change=1)
+    embedder.fit(*blobs)
+    best = int(np.argmax(embedder.validation_scores_))
+    assert torch.equal(embedder.net_.criterion_.proxies, proxies[best])
+
+
+def test_default_of_subclassed_loss(make_embedder, blobs):
+    class Narrow(TripletLoss):
+        def __init__(self, margin=0.2, **kwargs):
+            super().__init__(margin, **kwargs)
+
+    net = TripletNet(criterion=Narrow)
+    assert make_embedder(net=net).fit(*blobs).net_.criterion_.margin == 0.2
+    changed = make_embedder(net=net, margin=0.9, mining="hard").fit(*blobs).net_.criterion_
+    assert (changed.margin, changed.mining) == (0.9, "hard")
+
+
+def test_partial_as_criterion(make_embedder, blobs):
+    net = TripletNet(criterion=partial(ContrastiveLoss, neg_margin=2.0))
+    assert make_embedder(net=net).fit(*blobs).net_.criterion_.neg_margin == 2
+    with pytest.raises(InvalidParameterError, match=r"'margin' parameter.*ContrastiveLoss"):
+        make_embedder(net=net, margin=0.9).fit(*blobs)
+
+
+def test_samples_per_class_with_data_loader(make_embedder, blobs):
+    net = TripletNet(iterator_train=DataLoader)
+    with pytest.raises(InvalidParameterError, match=r"'samples_per_class' parameter.*DataLoader"):
+        make_embedder(net=net, samples_per_class=3).fit(*blobs)

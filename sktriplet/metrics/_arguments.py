@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils import check_array
 
-from sktriplet._labels import concatenate_labels
+from sktriplet._labels import check_labels, concatenate_labels
 
 Pair = tuple[NDArray, NDArray]  # of the queries and of the references
 
@@ -61,15 +61,11 @@ def check_retrieval_arguments(
 
 def _check_column(values: Any, name: str, samples: NDArray) -> NDArray:
     """Check that there is one value per sample."""
-    column = column_or_1d(values)
+    column = check_labels(values, name)
     if len(column) != len(samples):
         raise ValueError(
             f"{name} must have one value per sample, {len(samples)}. Got {len(column)} instead."
         )
-    try:
-        assert_all_finite(column)
-    except (TypeError, ValueError) as error:  # TypeError: the truth value of pandas.NA
-        raise ValueError(f"{name} must not have missing or infinite values. {error}") from error
     return column
 
 

@@ -7,10 +7,10 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import validate_params
 
-from sktriplet._labels import concatenate_labels
+from sktriplet._labels import check_labels, concatenate_labels
 from sktriplet._parameters import Interval
 
 # Relative rounding error to ignore: 0.29 * 100 is slightly less than 29.
@@ -78,7 +78,12 @@ def detection_identification_rate_score(
     """
     check_consistent_length(y, identities, distances)
     distances = np.asarray(column_or_1d(distances))
-    columns = [column_or_1d(column) for column in (y, identities, enrolled)]
+    assert_all_finite(distances, input_name="distances")
+    named = {"y": y, "identities": identities, "enrolled": enrolled}
+    columns = [check_labels(values, name) for name, values in named.items()]
+    if len({column.dtype.kind in "US" for column in columns if column.dtype != object}) > 1:
+        types = ", ".join(str(column.dtype) for column in columns)
+        raise ValueError(f"y, identities and enrolled must have comparable types. Got {types}.")
     codes = np.unique(concatenate_labels(*columns), return_inverse=True)[1]
     labels, predicted, enrolled = np.split(codes, [len(distances), 2 * len(distances)])
     is_impostor = ~np.isin(labels, enrolled)

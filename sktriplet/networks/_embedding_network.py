@@ -42,8 +42,9 @@ class ChannelsFirst(nn.Module):
         """Return the batch with shape (B, C, H, W)."""
         if X.ndim == 4 and X.shape[1:] != self.shape:
             X = X.movedim(-1, 1)
-            return X.contiguous() if self.contiguous else X
-        return X.reshape(len(X), *self.shape)
+        else:
+            X = X.reshape(len(X), *self.shape)
+        return X.contiguous() if self.contiguous else X
 
 
 class Standardizer(nn.Module):
@@ -141,7 +142,8 @@ class EmbeddingNetwork(nn.Module):
         if not self.normalize or embeddings.shape[1] == 1:
             return embeddings
         parts = embeddings.tensor_split(self.n_members, dim=1)
-        return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / self.n_members**0.5
+        normalized = [F.normalize(part, dim=1) if part.shape[1] > 1 else part for part in parts]
+        return torch.cat(normalized, 1) / self.n_members**0.5
 
     def to_channels_first(self, X: Tensor) -> Tensor:
         """Return image batches with channels first, other batches unchanged."""
@@ -155,7 +157,7 @@ class EmbeddingNetwork(nn.Module):
                 return self.backbone(X)
         return self.backbone(X)
 
-    def split(self, embeddings: Tensor) -> list[Tensor]:
+    def split_embeddings(self, embeddings: Tensor) -> list[Tensor]:
         """Split embeddings into the parts to which the loss is applied separately.
 
         Parameters

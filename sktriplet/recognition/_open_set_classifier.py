@@ -256,7 +256,10 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         classes = set(self.classes_.tolist())  # np.isin rounds large integers
         is_enrolled = np.array([label in classes for label in y.tolist()], dtype=bool)
         expected = self._with_unknown(y, is_enrolled)
-        return float(accuracy_score(expected, predicted, sample_weight=sample_weight))
+        is_correct = expected == predicted
+        return float(
+            accuracy_score(np.ones_like(is_correct), is_correct, sample_weight=sample_weight)
+        )
 
     def _resolve_unknown_label(self, classes: NDArray) -> Any:
         is_numeric = classes.dtype.kind in "biuf"
@@ -282,10 +285,17 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
     def _with_unknown(self, labels: NDArray, is_known: NDArray[np.bool_]) -> NDArray:
         """Return the labels, with ``unknown_label_`` where they are not known."""
         unknown = np.asarray(self.unknown_label_)
-        if labels.dtype == np.uint64 and unknown.dtype.kind == "i":  # avoid promotion to float64
-            dtype = np.int64 if unknown < 0 else np.uint64
-            labels, unknown = labels.astype(dtype), unknown.astype(dtype)
-        return np.where(is_known, labels, unknown)
+        dtype = np.result_type(labels, unknown)
+        if dtype.kind == "f" and labels.dtype.kind in "iu":  # int64 and uint64
+            extremes = [int(x) for x in (self.unknown_label_, labels.min(), labels.max())]
+            fitting = [
+                candidate
+                for candidate in (np.int64, np.uint64)
+                if np.iinfo(candidate).min <= min(extremes)
+                and max(extremes) <= np.iinfo(candidate).max
+            ]
+            dtype = np.dtype(fitting[0] if fitting else object)
+        return np.where(is_known, labels.astype(dtype), unknown.astype(dtype))
 
     def _set_gallery(self, embeddings: NDArray, labels: NDArray) -> None:
         self._neighbors = NearestNeighbors(n_neighbors=1).fit(embeddings)

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from skorch.history import History
-from torch import nn
 from torch.utils.data import Subset
 
 from sktriplet.training._data import ArrayDataset
-from sktriplet.training._distributed import rank_and_world_size, unwrap_ddp
-from sktriplet.training._optimizer_state import get_optimizer_state, load_optimizer_state
+from sktriplet.training._distributed import rank_and_world_size
+from sktriplet.training._optimizer_state import (
+    get_optimizer_state,
+    load_optimizer_state,
+    stateful_components,
+)
 
 # Number of samples from which the fingerprint of a dataset is computed.
 FINGERPRINT_SIZE = 1000
@@ -77,7 +80,7 @@ class ResumableCheckpoint(Callback):
                 f"{', '.join(differing)}. Delete it to start over, or use another path for each "
                 "training run."
             )
-        for name, component in _components(net).items():
+        for name, component in stateful_components(net).items():
             component.load_state_dict(saved["weights"][name])
         load_optimizer_state(net, saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
@@ -99,7 +102,7 @@ class ResumableCheckpoint(Callback):
             return
         new = f"{os.fspath(self.path)}.new"
         state = {
-            "weights": {name: item.state_dict() for name, item in _components(net).items()},
+            "weights": {name: item.state_dict() for name, item in stateful_components(net).items()},
             "optimizer": get_optimizer_state(net),
             "history": history_to_json(net.history),
             "fingerprint": self.fingerprint_,
@@ -126,18 +129,6 @@ def history_to_json(history: History) -> str:
         list(history),
         default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
     )
-
-
-def _components(net: Any) -> dict[str, nn.Module]:
-    """Return the modules and criteria that have weights or buffers."""
-    components = {
-        name: unwrap_ddp(getattr(net, f"{name}_")) for name in net._modules + net._criteria
-    }
-    return {
-        name: component
-        for name, component in components.items()
-        if isinstance(component, nn.Module) and component.state_dict()
-    }
 
 
 def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:

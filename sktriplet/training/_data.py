@@ -46,14 +46,14 @@ class ArrayDataset(Dataset):
 def labels_of(dataset: Any) -> NDArray:
     """Return the labels of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
-        return labels_of(dataset.dataset)[dataset.indices]
+        return labels_of(dataset.dataset)[np.asarray(dataset.indices)]
     return dataset.y
 
 
 def samples_of(dataset: Any) -> NDArray | csr_array:
     """Return the samples of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
-        return samples_of(dataset.dataset)[dataset.indices]
+        return samples_of(dataset.dataset)[np.asarray(dataset.indices)]
     return dataset.X
 
 
@@ -69,6 +69,8 @@ class BatchLoader:
         batch_size: int,
         batch_sampler: Sampler[NDArray[np.int64]] | Sequence[NDArray[np.int64]] | None = None,
     ):
+        if isinstance(dataset, Subset):  # torch's splitters use lists, which cannot be sliced.
+            dataset = Subset(dataset.dataset, np.asarray(dataset.indices))  # type: ignore[arg-type]
         self.dataset = dataset
         self.batch_size = batch_size
         self.batch_sampler = batch_sampler

@@ -12,12 +12,11 @@ from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.utils import noop
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import Subset
 
 from sktriplet.exceptions import OverfittingWarning
 from sktriplet.training._data import labels_of, samples_of
-from sktriplet.training._distributed import unwrap_ddp
+from sktriplet.training._optimizer_state import stateful_components
 
 N_NEIGHBORS = 5
 # Caps on the scored samples: scoring takes about 20 ms, an epoch over as many samples 500 ms.
@@ -49,7 +48,6 @@ def early_stopping(
         patience=n_iter_no_change,
         threshold=tol,
         threshold_mode="abs",
-        load_best=True,
         sink=noop,
     )
     with net.temporary_callbacks(first=scoring, last=stopping):
@@ -170,29 +168,30 @@ def precision_at_k(
 class BestWeightsEarlyStopping(EarlyStopping):
     """skorch's early stopping, which always restores the weights of the best epoch.
 
-    skorch keeps those of the last epoch that improved by more than the threshold. They are
-    restored even if the network was wrapped when they were saved: accelerate wraps it during
-    training and unwraps it before callbacks are notified of the end.
+    skorch keeps those of the last epoch that improved by more than the threshold, and only those
+    of ``module_``.
     """
 
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Reset the best score."""
         super().on_train_begin(net, **kwargs)
         self.best_score_ = -np.inf
+        self.best_weights_: dict[str, dict[str, Any]] = {}
 
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Save the weights of the best epoch so far."""
-        epoch = net.history[-1]
-        if epoch[self.monitor] > self.best_score_:
-            self.best_score_, self.best_epoch_ = epoch[self.monitor], epoch["epoch"]
-            self.best_model_weights_ = deepcopy(net.network.state_dict())
+        score = net.history[-1, self.monitor]
+        if score > self.best_score_:
+            self.best_score_ = score
+            components = stateful_components(net).items()
+            self.best_weights_ = {name: deepcopy(item.state_dict()) for name, item in components}
         super().on_epoch_end(net, **kwargs)
 
-    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Restore the best weights."""
-        if self.best_model_weights_ is not None and net.network is unwrap_ddp(net.network):
-            consume_prefix_in_state_dict_if_present(self.best_model_weights_, "module.")
         super().on_train_end(net, **kwargs)
+        for name, weights in self.best_weights_.items():
+            stateful_components(net)[name].load_state_dict(weights)
 
 
 def _subset(dataset: Any, indices: NDArray[np.int64]) -> Subset:

@@ -3,6 +3,7 @@
 from math import cos, pi
 from typing import Any
 
+import numpy as np
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
@@ -35,7 +36,9 @@ class CosineAnnealing(Callback):
             return
         n_epochs = len(net.history) - 1 - net.first_epoch_
         n_batches = len(net.history[-1]["batches"]) - 1
-        progress = (n_epochs + n_batches / net.batches_per_epoch_) / net.max_epochs
+        # Iterable datasets have no length: their rate decreases once per epoch.
+        batches_per_epoch = getattr(net, "batches_per_epoch_", None) or np.inf
+        progress = min((n_epochs + n_batches / batches_per_epoch) / net.max_epochs, 1)
         for group, rate in zip(net.optimizer_.param_groups, self.initial_rates_, strict=True):
             group["lr"] = rate * (1 + cos(pi * progress)) / 2
         if n_batches == 0:

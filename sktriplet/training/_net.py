@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -30,6 +31,7 @@ from sktriplet.training._learning_rate import CosineAnnealing
 from sktriplet.training._optimizer_state import (
     get_optimizer_state,
     load_optimizer_state,
+    stateful_components,
 )
 from sktriplet.training._random_state import isolated_rng, seed_generators
 from sktriplet.training._sampler import BalancedBatchSampler
@@ -159,7 +161,8 @@ class TripletNet(NeuralNet):
         named_parameters = list(named_parameters)
         names = [name for name, _ in named_parameters]
         for pattern, _ in getattr(self, f"{prefix}__param_groups", None) or []:
-            _check_matches(pattern, names, f"{prefix}__param_groups")
+            matched = _check_matches(pattern, names, f"{prefix}__param_groups")
+            names = [name for name in names if name not in matched]  # The first match counts.
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if self.optimizer in (torch.optim.Adam, torch.optim.AdamW):
             kwargs.setdefault("fused", has_fused_adam(self.device))
@@ -194,12 +197,14 @@ class TripletNet(NeuralNet):
                 rank=rank,
             )
         except ValueError as error:
-            if not training:
-                error.add_note(
-                    "Raised for the validation set. If samples are sorted by class, use "
-                    "train_split=ValidSplit(..., stratified=True)."
-                )
-            raise
+            if training:
+                raise
+            warnings.warn(
+                f"Validation batches cannot be balanced: {error} Consecutive samples are used. If "
+                "samples are sorted by class, use train_split=ValidSplit(..., stratified=True).",
+                stacklevel=2,
+            )
+            return super().get_iterator(dataset, training=False)
         if not training:  # The same batches in each epoch, for comparable losses.
             return BatchLoader(dataset, self.batch_size, list(sampler))
         sampler.epoch = len(self.history)
@@ -213,6 +218,11 @@ class TripletNet(NeuralNet):
             if self.network.training:  # Callbacks may have frozen parameters.
                 self._freeze()
         super().run_single_epoch(iterator, training, *args, **kwargs)
+
+    def initialize(self) -> "TripletNet":
+        """Initialize modules and criteria without changing the global random state."""
+        with isolated_rng(self.random_state, self.device):
+            return super().initialize()
 
     def torch_compile(self, module: Any, name: str) -> Any:
         """Compile modules if ``compile=True``, but never a criterion.
@@ -247,7 +257,7 @@ class TripletNet(NeuralNet):
         """
         with isolated_rng(self.random_state, self.device):
             super().partial_fit(X, y, classes, **fit_params)
-        if self.history and "train_batch_count" not in self.history[-1]:
+        if self.history and not self._is_epoch_complete:
             del self.history[-1]
             n_epochs = len(self.history) - self.first_epoch_
             warnings.warn(
@@ -261,6 +271,7 @@ class TripletNet(NeuralNet):
         """Record the first epoch, before a callback loads a later one, and check patterns."""
         super().on_train_begin(net, **kwargs)
         self.first_epoch_ = len(self.history)
+        self._is_epoch_complete = True
         for name, callback in self.callbacks_:
             if isinstance(callback, ParamMapper):
                 names = [name for name, _ in callback.named_parameters(net)]
@@ -301,9 +312,29 @@ class TripletNet(NeuralNet):
             Trained net, which is not changed.
         """
         self.history_ = type(other.history)(other.history)
-        if type(self.criterion_) is type(other.criterion_):
-            unwrap_ddp(self.criterion_).load_state_dict(unwrap_ddp(other.criterion_).state_dict())
+        components = stateful_components(other).items()
+        self.load_components({name: item.state_dict() for name, item in components})
         load_optimizer_state(self, get_optimizer_state(other))
+
+    def load_components(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Load the weights of criteria and of modules other than the first one, by name.
+
+        Parameters
+        ----------
+        weights : dict of str to dict
+            State dicts. Those that do not fit are dropped with a warning.
+        """
+        components = stateful_components(self)
+        for name, state in weights.items():
+            if name == self._modules[0]:
+                continue
+            try:
+                components[name].load_state_dict(state)
+            except (KeyError, RuntimeError) as error:
+                warnings.warn(
+                    f"The weights of the {name} no longer fit and were dropped: {error}",
+                    stacklevel=3,
+                )
 
     @contextmanager
     def temporary_callbacks(self, *, first: Callback, last: Callback) -> Iterator[None]:
@@ -342,6 +373,7 @@ class TripletNet(NeuralNet):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Start the epoch's entry in the history, and seed torch's generators."""
         epoch = len(self.history)
+        self._is_epoch_complete = False
         super().on_epoch_begin(net, **kwargs)
         self._recorder = StatisticsRecorder()
         self._batch_statistics: list[dict[str, Tensor]] = []
@@ -352,7 +384,7 @@ class TripletNet(NeuralNet):
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Evaluate the criterion on the embeddings, or on each part that the module splits."""
-        split = getattr(unwrap_ddp(self.network), "split", None)
+        split = getattr(unwrap_ddp(self.network), "split_embeddings", None)
         parts = [y_pred] if split is None else split(y_pred)
         losses, self._batch_statistics = [], []
         for part in parts:
@@ -387,6 +419,7 @@ class TripletNet(NeuralNet):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record the statistics of the batches, and their means over the epoch."""
         super().on_epoch_end(net, **kwargs)
+        self._is_epoch_complete = True
         table = self._recorder.means()
         if "spread" in table:
             # Miners skip distances that are not finite, so the loss may be finite nevertheless.
@@ -510,10 +543,13 @@ def _has_labels(dataset: Any) -> bool:
     return isinstance(dataset, ArrayDataset)
 
 
-def _check_matches(pattern: Any, names: list[str], owner: str) -> None:
-    """Check that a pattern, in skorch's syntax, matches the name of a parameter."""
-    if not any(pattern(name) if callable(pattern) else fnmatch(name, pattern) for name in names):
+def _check_matches(pattern: Any, names: list[str], owner: str) -> set[str]:
+    """Return the names of the parameters that match a pattern, of which there must be some."""
+    is_match = pattern if callable(pattern) else partial(fnmatch, pat=pattern)
+    matched = {name for name in names if is_match(name)}
+    if not matched:
         raise InvalidParameterError(
             f"The pattern {pattern!r} of {owner} must match a parameter of the network. Available "
             f"names: {', '.join(names)}."
         )
+    return matched

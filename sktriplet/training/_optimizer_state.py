@@ -20,6 +20,18 @@ STATELESS_SETTINGS = {
 }
 
 
+def stateful_components(net: Any) -> dict[str, nn.Module]:
+    """Return the modules and criteria of a net that have weights or buffers."""
+    components = {
+        name: unwrap_ddp(getattr(net, f"{name}_")) for name in net._modules + net._criteria
+    }
+    return {
+        name: component
+        for name, component in components.items()
+        if isinstance(component, nn.Module) and component.state_dict()
+    }
+
+
 def named_parameters(net: Any) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the parameters of a net's modules and criteria with unique names."""
     for attribute in net._modules + net._criteria:

@@ -116,3 +116,17 @@ def test_detection_identification_rate_undefined(y, reason):
         rate = detection_identification_rate_score(list(y), ["a", "b"], [1, 2], enrolled=["a", "b"])
     assert np.isnan(rate)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("y", "distances", "match"),
+    [
+        ([1.0, 2.0, np.nan], [0.1, 0.2, 0.3], "^y .*nan"),
+        ([1, 2, None], [0.1, 0.2, 0.3], "^y .*None"),
+        ([1, 2, 3], [0.1, np.nan, 0.3], "distances contains NaN"),
+        (["1", "2", "3"], [0.1, 0.2, 0.3], "comparable types"),
+    ],
+)
+def test_dir_missing_or_other_types(y, distances, match):
+    with pytest.raises(ValueError, match=match):
+        detection_identification_rate_score(y, [1, 1, 1], distances, enrolled=[1, 2])

@@ -360,6 +360,16 @@ def test_large_labels_are_exact(name):
     assert SCORES[name](embeddings, y, reference=embeddings, reference_y=reference_y) == exact
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "UInt64"])
+def test_large_nullable_labels(dtype):
+    """scikit-learn would convert them to floats, in which they are equal."""
+    pd = pytest.importorskip("pandas")
+    y = 10**18 + np.arange(6) // 2
+    embeddings = np.array([0.0, 1, 0.1, 1.1, 5, 6])[:, None]
+    score = recall_at_k_score(embeddings, pd.Series(y, dtype=dtype))
+    assert score == recall_at_k_score(embeddings, y.astype(str))
+
+
 def test_scorer_in_grid_search_by_class(make_embedder):
     rng = np.random.default_rng(0)
     y = np.repeat([f"class {number}" for number in range(6)], 10)

@@ -148,7 +148,7 @@ class TestForward:
         embeddings = network(torch.randn(50, 5))
         assert embeddings.dtype == torch.float32
         assert torch.allclose(embeddings.norm(dim=1), torch.ones(50), atol=1e-6)
-        for part in network.split(embeddings):
+        for part in network.split_embeddings(embeddings):
             assert torch.allclose(part.norm(dim=1), torch.ones(50), atol=1e-6)
         assert EmbeddingNetwork(ensemble, normalize=False)(torch.randn(50, 5)).norm(dim=1).std() > 0
 
@@ -160,14 +160,14 @@ class TestSplit:
         """Distances are the root mean square of the parts' distances."""
         network = EmbeddingNetwork(Members(n_members), normalize=normalize)
         embeddings = network(torch.randn(20, 7)).double()
-        parts = network.split(embeddings)
+        parts = network.split_embeddings(embeddings)
         assert len(parts) == n_members
         squared = torch.stack([torch.cdist(part, part).square() for part in parts])
         assert torch.allclose(squared.mean(dim=0).sqrt(), torch.cdist(embeddings, embeddings))
 
     def test_order(self):
         network = EmbeddingNetwork(Members(4))
-        parts = network.split(torch.arange(10.0)[None])
+        parts = network.split_embeddings(torch.arange(10.0)[None])
         assert [part.tolist() for part in parts] == [
             [[0, 2, 4]],
             [[6, 8, 10]],
@@ -178,7 +178,7 @@ class TestSplit:
     @pytest.mark.parametrize("backbone", [nn.Identity(), Members(1)])
     def test_no_members(self, backbone):
         embeddings = torch.randn(5, 3)
-        (part,) = EmbeddingNetwork(backbone).split(embeddings)
+        (part,) = EmbeddingNetwork(backbone).split_embeddings(embeddings)
         assert part is embeddings
 
 
@@ -259,3 +259,16 @@ class TestValidateNetwork:
         network = EmbeddingNetwork(backbone, augment=fail)
         with pytest.raises(ZeroDivisionError):
             validate_network(network, self.X, 3)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_contiguous_channels_first(order, transposed):
+    """Also of views of arrays with another layout."""
+    images = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    X = images.permute(order)
+    if not transposed:
+        X = X.contiguous()
+    converted = ChannelsFirst((3, 4, 5), contiguous=True)(X)
+    assert converted.is_contiguous()
+    assert torch.equal(converted, images)

@@ -67,12 +67,12 @@ class TestMLPEnsemble:
         [(32, 4, [8] * 4), (10, 4, [3, 3, 2, 2]), (7, 2, [4, 3]), (5, 1, [5])],
     )
     def test_widths(self, n_components, n_members, widths):
-        """`EmbeddingNetwork.split` returns the outputs of the members."""
+        """`EmbeddingNetwork.split_embeddings` returns the outputs of the members."""
         backbone = MLPEnsemble((3,), n_components, (6,), n_members=n_members).eval()
         X = torch.randn(9, 3)
         outputs = backbone(X)
         assert outputs.shape == (9, n_components)
-        parts = EmbeddingNetwork(backbone).split(outputs)
+        parts = EmbeddingNetwork(backbone).split_embeddings(outputs)
         assert [part.shape[1] for part in parts] == widths
         with torch.no_grad():
             backbone.head.weight[0] += 1

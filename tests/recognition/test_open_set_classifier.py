@@ -269,3 +269,16 @@ def test_failed_fit_changes_nothing(clusters, identity):
     with pytest.raises(ValueError, match=r"at most 0\.1: .* zero"):
         classifier.fit(np.zeros_like(X), y)
     assert vars(classifier) == before
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("offset", [10**18, 2**62])
+def test_large_labels_are_exact(dtype, offset):
+    X = np.arange(40.0)[:, None] // 4 * 10 + np.arange(40)[:, None] % 4
+    y = (offset + np.arange(40) // 4).astype(dtype)
+    classifier = OpenSetClassifier(FrozenEstimator(StandardScaler().fit(X)), target_fpir=0.3)
+    predicted = classifier.fit(X, y).predict(X).tolist()
+    assert set(predicted) <= {*y.tolist(), -1}
+    assert classifier.score(X, y) == np.mean(
+        [a == b for a, b in zip(predicted, y.tolist(), strict=True)]
+    )

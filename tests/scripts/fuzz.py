@@ -63,6 +63,8 @@ def random_case(seed):
         settings["augment"] = None
     if settings["metric"] == "cosine":
         settings["normalize"] = True
+    if settings.get("hidden_layer_sizes") == ():
+        settings["n_members"] = 1
     if settings["n_components"] == 1:
         settings |= {"normalize": False, "metric": "euclidean"}
     embedder = TripletEmbedder(random_state=int(seed), **settings)

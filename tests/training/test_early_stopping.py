@@ -109,7 +109,9 @@ class TestOverfittingWarning:
         assert embedder.history_[-1]["training_score"] == 1
 
     def test_underfitting(self, make_embedder, noise):
-        embedder = make_embedder(hidden_layer_sizes=(), early_stopping=True).fit(*noise)
+        embedder = make_embedder(hidden_layer_sizes=(), n_members=1, early_stopping=True).fit(
+            *noise
+        )
         assert embedder.history_[-1]["training_score"] < 0.9
 
     def test_warm_start(self, make_embedder, noise, blobs):

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import Freezer
 from skorch.dataset import ValidSplit
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, random_split
 
 from sktriplet.exceptions import CollapseWarning, InvalidParameterError
 from sktriplet.losses import ContrastiveLoss, TripletLoss, TripletNCALoss
@@ -56,7 +56,7 @@ class TwoParts(torch.nn.Module):
     def forward(self, X):
         return self.backbone(X)
 
-    def split(self, embeddings):
+    def split_embeddings(self, embeddings):
         return embeddings.tensor_split(2, dim=1)
 
 
@@ -338,9 +338,27 @@ class TestValidation:
         assert losses == pytest.approx(losses[:1] * len(losses), rel=0.2)
 
     def test_single_class(self, make_net, sorted_samples):
-        with pytest.raises(ValueError, match="at least two classes") as error:
+        with pytest.warns(UserWarning, match=r"cannot be balanced.*stratified=True"):
             make_net(train_split=ValidSplit(3)).fit(*sorted_samples)
-        assert "stratified=True" in error.value.__notes__[0]
+
+    def test_random_split(self, make_net, samples):
+        """Its subsets have lists of indices."""
+
+        def split(dataset, y=None, **kwargs):
+            return random_split(dataset, [40, 20], torch.Generator().manual_seed(0))
+
+        net = make_net(train_split=split).fit(*samples)
+        assert np.isfinite(net.history[:, "valid_loss"]).all()
+
+    def test_interrupted(self, make_net, samples, spy):
+        def interrupt(net, training, **kwargs):
+            if len(net.history) == 2 and not training:
+                raise KeyboardInterrupt
+
+        net = make_net(train_split=ValidSplit(3), callbacks=[spy(on_batch_begin=interrupt)])
+        with pytest.warns(UserWarning, match="interrupted after 1 of 3"):
+            net.fit(*samples)
+        assert len(net.history) == 1
 
     def test_stratified_split_of_dataset(self, make_net, sorted_samples):
         dataset = ArrayDataset(*sorted_samples)
@@ -389,11 +407,31 @@ class TestPatterns:
         with pytest.raises(InvalidParameterError, match=r"pattern .*layers\.0\.weight"):
             net.fit(*samples)
 
+    def test_shadowed(self, make_net, samples):
+        """A parameter belongs to the first group that matches."""
+        groups = [("*", {"lr": 1e-4}), ("head.*", {"lr": 1e-2})]
+        with pytest.raises(InvalidParameterError, match=r"pattern 'head\.\*'"):
+            make_net(optimizer__param_groups=groups).fit(*samples)
+
     def test_match(self, make_net, samples):
         net = make_net(
             callbacks=[Freezer("layers.0.*")], optimizer__param_groups=[("head.*", {"lr": 1e-4})]
         )
         assert not net.fit(*samples).module_.layers[0].weight.requires_grad
+
+
+class TestInitialize:
+    def test_same_random_state(self, make_net):
+        class Loss(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.proxies = torch.nn.Parameter(torch.randn(3, 3))
+
+        nets = [make_net(criterion=Loss) for _ in range(2)]
+        state = torch.get_rng_state()
+        nets = [net.initialize() for net in nets]
+        assert torch.equal(*(net.criterion_.proxies for net in nets))
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 class TestSubclasses:
