@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
@@ -12,6 +13,7 @@ from sktriplet._input_validation import (
     set_fitted_attributes,
     to_single_precision,
     validate_feature_names,
+    validate_samples,
     validate_training_data,
 )
 
@@ -136,3 +138,26 @@ class TestCheckPairLabels:
     def test_invalid(self, y, match):
         with pytest.raises(ValueError, match=f"y .*{match}"):
             check_pair_labels(y, 3)
+
+
+@pytest.mark.parametrize(
+    ("X", "match"),
+    [
+        ({"a": np.zeros((3, 2))}, "dict with the keys"),
+        (torch.utils.data.TensorDataset(torch.zeros(3, 2)), "Got TensorDataset"),
+        (pd.Series([np.zeros((4, 4))] * 3), "np.stack"),
+        ("folder", "load_image_folder"),
+    ],
+    ids=["dict", "dataset", "column of arrays", "path"],
+)
+def test_unsupported_input_is_explained(X, match):
+    with pytest.raises((TypeError, ValueError), match=f"X must hold numbers.*{match}"):
+        validate_training_data(TripletEmbedder(), X, LABELS)
+
+
+def test_single_image_is_explained():
+    embedder = TripletEmbedder()
+    data = validate_training_data(embedder, np.zeros((3, 8, 8, 3)), LABELS)
+    set_fitted_attributes(embedder, data.fitted_attributes)
+    with pytest.raises(ValueError, match="newaxis"):
+        validate_samples(embedder, np.zeros((8, 8, 3)))

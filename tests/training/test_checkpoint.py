@@ -150,3 +150,21 @@ def test_address_of_callable_is_ignored(make_embedder, blobs, checkpoint):
             return (d_ap - d_an + margin).relu()
 
         make_embedder(net=net, loss=loss).fit(*blobs)
+
+
+def test_criterion_weights_are_saved(make_net, samples, tmp_path):
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proxies = torch.nn.Parameter(torch.randn(3, 3))
+
+        def forward(self, embeddings, labels):
+            return torch.nn.functional.cross_entropy(embeddings @ self.proxies.T, labels)
+
+    def make():
+        callback = ResumableCheckpoint(tmp_path / "run.pt")
+        return make_net(criterion=Loss, callbacks=[callback], max_epochs=2)
+
+    trained = make().fit(*samples)
+    resumed = make().fit(*samples)
+    assert torch.equal(resumed.criterion_.proxies, trained.criterion_.proxies)
