@@ -1,8 +1,8 @@
 """Pairwise distances of a batch, ``(B, D) -> (B, B)``; small means similar.
 
 Each function is differentiable, returns zeros on the diagonal and no negative entries, and
-computes in float32 or float64, also under autocast. Any callable with this signature is accepted
-wherever a name is.
+computes in float32 or float64, also under autocast. A stack of batches (G, B, D) is mapped to
+(G, B, B). Any callable that maps a single batch is accepted wherever a name is.
 """
 
 from collections.abc import Callable
@@ -36,21 +36,22 @@ class _SquaredEuclidean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:
         ctx.save_for_backward(points)
-        gram = points @ points.T
+        gram = points @ points.mT
         # Norms from the diagonal of the same product are rounded like its other entries, so
         # equal points have distance zero.
-        squared_norms = gram.diagonal()
-        distances = squared_norms[:, None] + squared_norms
-        return distances.sub_(gram, alpha=2).clamp_(min=0).fill_diagonal_(0)
+        squared_norms = gram.diagonal(dim1=-2, dim2=-1)
+        distances = squared_norms[..., None] + squared_norms[..., None, :]
+        distances.sub_(gram, alpha=2).clamp_(min=0).diagonal(dim1=-2, dim2=-1).zero_()
+        return distances
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Tensor:
         """``2 sum_j (w_ij + w_ji) (x_i - x_j)`` for row i; weights (B, B)."""
         (points,) = ctx.saved_tensors
         with torch.autocast(points.device.type, enabled=False):
-            own_term = (weights.sum(dim=0) + weights.sum(dim=1))[:, None] * points
-            other_terms = weights @ points + weights.T @ points
-            return 2 * (own_term - other_terms)
+            own_weights = weights.sum(dim=-2) + weights.sum(dim=-1)
+            other_terms = weights @ points + weights.mT @ points
+            return 2 * (own_weights[..., None] * points - other_terms)
 
 
 @_in_full_precision
@@ -79,7 +80,7 @@ def sqeuclidean(embeddings: Tensor) -> Tensor:
     """
     # Distances are invariant to translation, rounding errors are not: they are smallest for
     # centered embeddings.
-    return _SquaredEuclidean.apply(embeddings - embeddings.detach().mean(dim=0))
+    return _SquaredEuclidean.apply(embeddings - embeddings.detach().mean(dim=-2, keepdim=True))
 
 
 @_in_full_precision
@@ -138,12 +139,14 @@ def cosine(embeddings: Tensor) -> Tensor:
             [1., 0., 1.],
             [2., 1., 0.]])
     """
-    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
     is_zero = norms == 0
     directions = embeddings / norms.masked_fill(is_zero, 1)
     # One minus the inner product would be inaccurate for distances near zero.
     distances = sqeuclidean(directions) / 2
-    return distances.masked_fill(is_zero | is_zero.T, 1).fill_diagonal_(0)
+    distances = distances.masked_fill(is_zero | is_zero.mT, 1)
+    distances.diagonal(dim1=-2, dim2=-1).zero_()
+    return distances
 
 
 DISTANCES: dict[str, Distance] = {

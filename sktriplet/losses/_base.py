@@ -14,7 +14,7 @@ from sktriplet.mining import Triplets
 
 
 class LossSum(NamedTuple):
-    """Sum of the losses of some terms, and how many there are: 0-d tensors."""
+    """Sum of the losses of some terms, and how many there are: of shape (), or (G,)."""
 
     loss: Tensor
     n_terms: Tensor
@@ -30,7 +30,8 @@ class LossSum(NamedTuple):
 class BatchLoss(nn.Module):
     """Base class of losses that are computed from the distances of a batch.
 
-    Subclasses add their own constraints and call `_set_parameters` in ``__init__``.
+    Subclasses add their own constraints and call `_set_parameters` in ``__init__``. Those whose
+    ``forward`` accepts a stack of batches say so by an attribute of their own class.
     """
 
     metric: str | Distance
@@ -60,14 +61,22 @@ class BatchLoss(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameter_names)
 
     def _pairwise_distances(self, embeddings: Tensor) -> Tensor:
+        """Return the distances (B, B) in a batch, or (G, B, B) in a stack of batches."""
         if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
             got = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
             raise TypeError(f"embeddings must be a floating point tensor, got {got}.")
-        if embeddings.ndim != 2:
-            raise ValueError(f"embeddings must have shape (B, D), got {tuple(embeddings.shape)}.")
-        metric = DISTANCES[self.metric] if isinstance(self.metric, str) else self.metric
-        distances = metric(embeddings)
-        _check_shape("metric", distances, torch.Size([len(embeddings)] * 2))
+        accepted = "(B, D) or (G, B, D)" if accepts_stacks(self) else "(B, D)"
+        if embeddings.ndim != 2 and not (accepts_stacks(self) and embeddings.ndim == 3):
+            raise ValueError(
+                f"embeddings must have shape {accepted}, got {tuple(embeddings.shape)}."
+            )
+        if isinstance(self.metric, str):
+            distances = DISTANCES[self.metric](embeddings)
+        elif embeddings.ndim == 2:
+            distances = self.metric(embeddings)
+            _check_shape("metric", distances, torch.Size([len(embeddings)] * 2))
+        else:
+            return torch.stack([self._pairwise_distances(batch) for batch in embeddings])
         if embeddings.requires_grad and torch.is_grad_enabled() and not distances.requires_grad:
             raise ValueError("metric must return distances that torch can differentiate.")
         return distances
@@ -92,16 +101,24 @@ class BatchLoss(nn.Module):
         }
 
 
+def accepts_stacks(criterion: Any) -> bool:
+    """Return whether a criterion maps a stack (G, B, D) to the mean loss of its batches.
+
+    A subclass may override ``forward`` for single batches, and does not inherit the attribute.
+    """
+    return bool(vars(type(criterion)).get("accepts_stacks", False))
+
+
 @torch.no_grad()
 def _spread(embeddings: Tensor) -> Tensor:
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    from_mean = embeddings - embeddings.mean(dim=0)
-    return torch.linalg.vector_norm(from_mean) / len(embeddings) ** 0.5
+    from_mean = embeddings - embeddings.mean(dim=-2, keepdim=True)
+    return torch.linalg.vector_norm(from_mean, dim=(-2, -1)) / embeddings.shape[-2] ** 0.5
 
 
 def class_sizes(labels: Tensor) -> Tensor:
-    """Return, for each sample, the size of its class, the sample included."""
-    ordered = labels.sort().values
+    """Return, for each sample, the size of its class in its batch, the sample included."""
+    ordered = labels.sort(dim=-1).values
     return torch.searchsorted(ordered, labels, right=True) - torch.searchsorted(ordered, labels)
 
 
@@ -120,14 +137,14 @@ def _check_shape(name: str, returned: Any, shape: torch.Size) -> None:
 
 
 def check_labels(labels: Any, embeddings: Tensor) -> Tensor:
-    """Check that there is one integer label per embedding."""
-    labels = _check_indices("labels", labels, embeddings)
-    if len(labels) != len(embeddings):
+    """Check that there is one integer label per embedding, of shape (B,) or (G, B)."""
+    labels = _check_indices("labels", labels, embeddings, max_ndim=embeddings.ndim - 1)
+    if labels.shape[-1] != embeddings.shape[-2]:
         raise ValueError(
             "labels and embeddings must have the same length, "
-            f"got {len(labels)} and {len(embeddings)}."
+            f"got {labels.shape[-1]} and {embeddings.shape[-2]}."
         )
-    return labels
+    return labels.expand(embeddings.shape[:-1]).contiguous()
 
 
 def check_triplets(triplets: Any, distances: Tensor) -> Triplets:
@@ -152,11 +169,11 @@ def check_triplets(triplets: Any, distances: Tensor) -> Triplets:
     return checked
 
 
-def _check_indices(name: str, given: Any, like: Tensor) -> Tensor:
-    """Return a vector of integers as int64 on the device of `like`."""
+def _check_indices(name: str, given: Any, like: Tensor, max_ndim: int = 1) -> Tensor:
+    """Return integers as int64 on the device of `like`."""
     if not isinstance(given, Tensor) or given.is_floating_point() or given.is_complex():
         got = given.dtype if isinstance(given, Tensor) else type(given).__name__
         raise TypeError(f"{name} must be an integer tensor, got {got}.")
-    if given.ndim != 1:
+    if not 1 <= given.ndim <= max_ndim:
         raise ValueError(f"{name} must have one dimension, got shape {tuple(given.shape)}.")
     return given.to(like.device, torch.int64).contiguous()

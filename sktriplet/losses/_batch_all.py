@@ -157,7 +157,7 @@ def _counts_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
     n_positives = torch.from_numpy(in_class.sum(axis=1, dtype=np.int32)[class_of] - 1)
     position = torch.arange(1, len(values) + 1, dtype=torch.int32)
     counts = torch.empty_like(distances)
-    for rows in chunks(len(values)):
+    for rows in chunks(len(values), len(values)):
         with np.errstate(over="ignore", invalid="ignore"):
             reaching = values[rows] + reach[class_of[rows]]
         keys = sort_keys(reaching, low_halves[class_of[rows]], columns[rows])

@@ -29,16 +29,16 @@ def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
     Parameters
     ----------
-    distances : Tensor of shape (B, B)
+    distances : Tensor of shape (B, B) or (G, B, B)
         Pairwise distances.
-    labels : int Tensor of shape (B,)
+    labels : int Tensor of shape (B,) or (G, B)
         Class labels.
     temperature : float
         Softmax temperature T, in the units of the distances.
 
     Returns
     -------
-    loss : Tensor of shape ()
+    loss : Tensor of shape () or (G,)
         Mean over the samples that share their class with another sample; zero, and connected
         to the graph, if there are none.
 
@@ -55,12 +55,23 @@ def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
     >>> nca_loss(distances, torch.tensor([0, 0, 1]), temperature=1.0)  # log 2
     tensor(0.6931)
     """
-    same_class = (labels[:, None] == labels).fill_diagonal_(False)
-    has_positive = same_class.any(dim=1)
-    logits = (distances / -temperature).fill_diagonal_(-torch.inf)[has_positive]
-    positive_logits = logits.masked_fill(~same_class[has_positive], -torch.inf)
-    losses = logits.logsumexp(dim=1) - positive_logits.logsumexp(dim=1)
-    return losses.sum() / max(len(losses), 1)
+    if labels.shape[-1] == 0:
+        return distances.sum(dim=(-2, -1))
+    is_other = labels[..., None] != labels[..., None, :]
+    is_other.diagonal(dim1=-2, dim2=-1).fill_(True)
+    logits = distances / -temperature
+    logits.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
+    # Infinity would give samples without positives a gradient of NaN.
+    smallest = torch.finfo(logits.dtype).min
+    positive_logits = logits.masked_fill(is_other, smallest)
+    largest, nearest = positive_logits.detach().max(dim=-1, keepdim=True)
+    has_positive = (largest > smallest).squeeze(-1)
+    # The ratio of the probabilities among all samples and among positives is the same for each
+    # positive. torch's log_softmax is several times faster than its logsumexp.
+    log_p = logits.log_softmax(dim=-1).gather(-1, nearest)
+    log_p -= positive_logits.log_softmax(dim=-1).gather(-1, nearest)
+    losses = log_p.squeeze(-1).neg().masked_fill(~has_positive, 0)
+    return losses.sum(dim=-1) / has_positive.sum(dim=-1).clamp(min=1)
 
 
 class TripletNCALoss(TripletLoss):
@@ -98,6 +109,8 @@ class TripletNCALoss(TripletLoss):
     True
     """
 
+    accepts_stacks = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TripletLoss._parameter_constraints,
         "nca_weight": [Interval(Real, 0, None, closed="left")],
@@ -120,9 +133,10 @@ class TripletNCALoss(TripletLoss):
 
         Parameters
         ----------
-        embeddings : Tensor of shape (B, D)
-            Embeddings of the samples, of a floating point type.
-        labels : int Tensor of shape (B,), default=None
+        embeddings : Tensor of shape (B, D) or (G, B, D)
+            Embeddings of the samples, of a floating point type. The losses of a stack of G
+            batches are averaged.
+        labels : int Tensor of shape (B,) or (G, B), default=None
             Class labels.
         triplets : tuple of three int Tensors of shape (T,), default=None
             Indices of anchors, positives, and negatives to use instead of labels. Without
@@ -145,4 +159,4 @@ class TripletNCALoss(TripletLoss):
         if labels is None or not self.nca_weight:
             return triplet_loss
         temperature = RELATIVE_TEMPERATURE * self.margin
-        return triplet_loss + self.nca_weight * nca_loss(distances, labels, temperature)
+        return triplet_loss + self.nca_weight * nca_loss(distances, labels, temperature).mean()

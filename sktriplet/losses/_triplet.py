@@ -20,7 +20,7 @@ from sktriplet.losses._base import (
 )
 from sktriplet.losses._batch_all import batch_all_hinge_sum, batch_all_sum
 from sktriplet.losses._elementwise import LOSSES, ElementwiseLoss, hinge
-from sktriplet.mining import MINERS, ONE_TRIPLET_PER_ANCHOR, Miner, Triplets
+from sktriplet.mining import MINERS, ONE_TRIPLET_PER_ANCHOR, STACK_MINERS, Miner, Triplets
 
 MINING_STRATEGIES = (*MINERS, "all")
 
@@ -68,7 +68,8 @@ class TripletLoss(BatchLoss):
     Attributes
     ----------
     statistics : dict of str to Tensor of shape ()
-        Statistics of the latest forward pass, detached. Undefined means are NaN.
+        Statistics of the latest forward pass, detached; of shape (G,) for a stack of G
+        batches. Undefined means are NaN.
 
         - triplet_fraction: number of mined triplets divided by the number of ordered pairs
           (a, p) of one class; with ``mining="hard"``, by the number of anchors with a
@@ -102,6 +103,7 @@ class TripletLoss(BatchLoss):
     0.25
     """
 
+    accepts_stacks = True
     margin: float
     mining: str | Miner
     loss: str | ElementwiseLoss
@@ -140,13 +142,14 @@ class TripletLoss(BatchLoss):
 
         Parameters
         ----------
-        embeddings : Tensor of shape (B, D)
-            Embeddings of the samples, of a floating point type.
-        labels : int Tensor of shape (B,), default=None
+        embeddings : Tensor of shape (B, D) or (G, B, D)
+            Embeddings of the samples, of a floating point type. The losses of a stack of G
+            batches are averaged.
+        labels : int Tensor of shape (B,) or (G, B), default=None
             Class labels from which triplets are mined.
         triplets : tuple of three int Tensors of shape (T,), default=None
-            Indices of anchors, positives, and negatives. If given instead of labels, these
-            triplets are used and nothing is mined.
+            Indices of anchors, positives, and negatives into a single batch. If given instead
+            of labels, these triplets are used and nothing is mined.
 
         Returns
         -------
@@ -172,6 +175,8 @@ class TripletLoss(BatchLoss):
             raise ValueError(f"Pass either labels or triplets, got {given}.")
         distances = self._pairwise_distances(embeddings)
         if triplets is not None:
+            if embeddings.ndim > 2:
+                raise ValueError("triplets can be passed for a single batch only, not for a stack.")
             triplets = check_triplets(triplets, distances)
             loss_sum, d_ap, d_an = self._sum_over_triplets(distances, triplets)
             n_possible = loss_sum.n_terms
@@ -186,10 +191,16 @@ class TripletLoss(BatchLoss):
             d_ap=d_ap,
             d_an=d_an,
         )
-        return loss_sum._replace(n_terms=n_possible).reduce(self.reduction), distances, labels
+        loss = loss_sum._replace(n_terms=n_possible).reduce(self.reduction)
+        return loss.mean(), distances, labels
 
     def _sum_over_mined(self, distances: Tensor, labels: Tensor) -> tuple[LossSum, Tensor, Tensor]:
         """Return the loss summed over the mined triplets, and their mean d_ap and d_an."""
+        if distances.ndim > 2 and (self.mining == "all" or self._miner not in STACK_MINERS):
+            sums = [self._sum_over_mined(*batch) for batch in zip(distances, labels, strict=True)]
+            loss_sums, d_ap, d_an = zip(*sums, strict=True)
+            fields = zip(*loss_sums, strict=True)
+            return LossSum(*map(torch.stack, fields)), torch.stack(d_ap), torch.stack(d_an)
         if self.mining == "all":
             if self._elementwise is hinge:
                 return batch_all_hinge_sum(distances, labels, self.margin)
@@ -198,20 +209,36 @@ class TripletLoss(BatchLoss):
             distances.detach(), labels, margin=self.margin, generator=self.generator
         )
         if not isinstance(self.mining, str):
-            triplets = check_triplets(triplets, distances)
+            triplets = check_triplets(triplets, distances.flatten(0, -2))
         return self._sum_over_triplets(distances, triplets)
 
     def _sum_over_triplets(
         self, distances: Tensor, triplets: Triplets
     ) -> tuple[LossSum, Tensor, Tensor]:
-        # A single selection: its backward pass fills one (B, B) matrix, not two.
+        n_samples = distances.shape[-1]
         pairs = torch.stack((triplets.positive, triplets.negative))
-        pairs += triplets.anchor * len(distances)
+        if distances.ndim > 2:
+            pairs %= n_samples  # columns
+        pairs += triplets.anchor * n_samples
+        # A single selection: its backward pass fills one (..., B, B) tensor, not two.
         d_ap, d_an = distances.flatten().index_select(0, pairs.flatten()).view(2, -1)
         losses = elementwise_loss(self._elementwise, d_ap, d_an, self.margin)
-        n_active = (losses.detach() > 0).count_nonzero()
-        loss_sum = LossSum(losses.sum(), n_active.new_full((), len(losses)), n_active)
-        return loss_sum, d_ap.detach().mean(), d_an.detach().mean()
+        is_active = (losses.detach() > 0).to(losses.dtype)
+        values = torch.stack(
+            (losses, torch.ones_like(is_active), is_active, d_ap.detach(), d_an.detach())
+        )
+        if distances.ndim == 2:
+            sums = values.sum(dim=1)
+        else:
+            batch = triplets.anchor.div(n_samples, rounding_mode="floor")
+            sums = values.new_zeros(5, len(distances)).index_add(1, batch, values)
+        loss, n_terms, n_active, sum_ap, sum_an = sums
+        n_terms = n_terms.detach()
+        return (
+            LossSum(loss, n_terms, n_active.detach()),
+            sum_ap.detach() / n_terms,
+            sum_an.detach() / n_terms,
+        )
 
     @property
     def _miner(self) -> Miner:
@@ -225,7 +252,7 @@ class TripletLoss(BatchLoss):
         """Return the number of triplets at which `triplet_fraction` is one."""
         sizes = class_sizes(labels)
         if self.mining == "all":
-            return ((sizes - 1) * (len(labels) - sizes)).sum()
-        if any(self._miner is miner for miner in ONE_TRIPLET_PER_ANCHOR):
-            return (sizes > 1).sum()
-        return (sizes - 1).sum()
+            return ((sizes - 1) * (labels.shape[-1] - sizes)).sum(dim=-1)
+        if self._miner in ONE_TRIPLET_PER_ANCHOR:
+            return (sizes > 1).sum(dim=-1)
+        return (sizes - 1).sum(dim=-1)

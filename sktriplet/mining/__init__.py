@@ -8,6 +8,7 @@ is accepted wherever a name is. A sample is never its own positive.
 
 from sktriplet.mining._miners import MINERS as MINERS
 from sktriplet.mining._miners import ONE_TRIPLET_PER_ANCHOR as ONE_TRIPLET_PER_ANCHOR
+from sktriplet.mining._miners import STACK_MINERS as STACK_MINERS
 from sktriplet.mining._miners import Miner as Miner
 from sktriplet.mining._miners import hard, random, semi_hard
 from sktriplet.mining._triplets import Triplets

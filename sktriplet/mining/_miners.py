@@ -28,9 +28,10 @@ def semi_hard(
 
     Parameters
     ----------
-    distances : Tensor of shape (B, B)
-        Pairwise distances; row a holds the distances from anchor a.
-    labels : int Tensor of shape (B,)
+    distances : Tensor of shape (B, B) or (G, B, B)
+        Pairwise distances; row a holds the distances from anchor a. In a stack of G batches,
+        sample i of batch g has index g * B + i.
+    labels : int Tensor of shape (B,) or (G, B)
         Class labels.
     margin : float
         Width of the interval of distances in which a negative is semi-hard.
@@ -178,22 +179,28 @@ def random(
 
 
 MINERS: dict[str, Miner] = {"semi_hard": semi_hard, "hard": hard, "random": random}
+# Miners that also accept a stack of batches, (G, B, B) and (G, B).
+STACK_MINERS: tuple[Miner, ...] = (semi_hard,)
 # The other miners return at most one triplet for each ordered pair (anchor, positive).
 ONE_TRIPLET_PER_ANCHOR: tuple[Miner, ...] = (hard,)
 
 
 def _semi_hard_by_search(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
     distances = distances.contiguous()  # searchsorted copies other layouts
-    same_class = labels[:, None] == labels
-    nearest_first, columns = distances.masked_fill(same_class, torch.inf).sort(dim=1, stable=True)
-    # (B, B): rank, among the negatives of the anchor, of the first one farther than the column
+    n_samples = distances.shape[-1]
+    same_class = labels[..., None] == labels[..., None, :]
+    nearest_first, columns = distances.masked_fill(same_class, torch.inf).sort(dim=-1, stable=True)
+    # (..., B, B): rank, among the anchor's negatives, of the first one farther than the column
     rank = torch.searchsorted(nearest_first, distances, right=True)
-    rank.clamp_(max=len(labels) - 1)
-    candidate = nearest_first.gather(1, rank)
+    rank.clamp_(max=n_samples - 1)
+    candidate = nearest_first.gather(-1, rank)
     is_semi_hard = (candidate > distances) & (candidate < distances + margin)
-    is_semi_hard &= same_class.fill_diagonal_(False)
-    anchor, positive = is_semi_hard.nonzero(as_tuple=True)
-    return Triplets(anchor, positive, columns[anchor, rank[anchor, positive]])
+    is_semi_hard &= same_class
+    is_semi_hard.diagonal(dim1=-2, dim2=-1).fill_(False)
+    anchor, positive = is_semi_hard.reshape(labels.numel(), n_samples).nonzero(as_tuple=True)
+    negative = columns.gather(-1, rank).reshape(labels.numel(), n_samples)[anchor, positive]
+    first = anchor.div(n_samples, rounding_mode="floor") * n_samples  # of the anchor's batch
+    return Triplets(anchor, first + positive, first + negative)
 
 
 def _hardest_in_torch(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

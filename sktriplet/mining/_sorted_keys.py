@@ -35,16 +35,20 @@ def suits_numpy(distances: Tensor) -> bool:
 def class_membership(labels: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Return the class index of each sample (B,), and the samples of each class (C, B).
 
-    Anchors of one class share a mask, and copying a row is cheaper than comparing labels.
+    Anchors of one class share a mask, and copying a row is cheaper than comparing labels. In a
+    stack of batches (G, B), each batch has its own classes, and its own rows of samples.
     """
-    classes, class_of = labels.unique(return_inverse=True)
-    return class_of.numpy(), np.arange(len(classes))[:, None] == class_of.numpy()
+    classes, inverse = labels.unique(return_inverse=True)
+    class_of = inverse.reshape(labels.shape[:-1].numel(), labels.shape[-1]).numpy()  # (G, B)
+    in_class = np.arange(len(classes))[:, None] == class_of[:, None]  # (G, C, B)
+    class_of = class_of + len(classes) * np.arange(len(class_of))[:, None]
+    return class_of.ravel(), in_class.reshape(-1, labels.shape[-1]) if len(labels) else in_class[0]
 
 
-def chunks(n_samples: int) -> Iterator[slice]:
+def chunks(n_anchors: int, n_samples: int) -> Iterator[slice]:
     """Yield slices of anchors whose keys fit into the cache."""
     step = max(1, CHUNK_SIZE // max(1, n_samples))
-    return (slice(start, start + step) for start in range(0, n_samples, step))
+    return (slice(start, start + step) for start in range(0, n_anchors, step))
 
 
 def _to_sortable(bits: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -79,17 +83,21 @@ def _distances_of(keys: Keys) -> NDArray[np.float32]:
 
 
 def semi_hard_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
-    """Mine semi-hard triplets with one sort: the negative is the next key of another class."""
+    """Mine semi-hard triplets with one sort: the negative is the next key of another class.
+
+    Rows of a stack of batches (G, B, B) are sorted like those of a single one.
+    """
+    n_samples = distances.shape[-1]
+    values = distances.reshape(labels.numel(), n_samples).numpy()
     class_of, in_class = class_membership(labels)
-    values = distances.numpy()
-    n_samples = len(values)
     columns = np.arange(n_samples)
+    own_columns = np.tile(columns, len(values) // max(n_samples, 1))
     # A negative at the distance of a positive is not farther, and therefore comes before it.
     low_halves = np.where(in_class, columns | LAST_AMONG_TIES, columns)
-    triplets = np.empty((3, (in_class.sum(axis=1) ** 2).sum()), np.int64)
+    triplets = np.empty((3, in_class.sum(axis=1)[class_of].sum()), np.int64)
     n_found = 0
-    for rows in chunks(n_samples):
-        keys = sort_keys(values[rows], low_halves[class_of[rows]], columns[rows])
+    for rows in chunks(len(values), n_samples):
+        keys = sort_keys(values[rows], low_halves[class_of[rows]], own_columns[rows])
         is_positive = keys.astype(np.int32) < 0
         positives = np.flatnonzero(is_positive)
         # The number of other keys before a positive is the rank of the next one: a negative,
@@ -106,7 +114,10 @@ def semi_hard_by_keys(distances: Tensor, labels: Tensor, margin: float) -> Tripl
         np.bitwise_and(near.take(found), COLUMN_MASK, out=positive)
         np.bitwise_and(far.take(found), COLUMN_MASK, out=negative)
         n_found += len(found)
-    return Triplets(*torch.from_numpy(triplets[:, :n_found]))
+    triplets = triplets[:, :n_found]
+    if distances.ndim > 2:
+        triplets[1:] += triplets[0] // n_samples * n_samples
+    return Triplets(*torch.from_numpy(triplets))
 
 
 def hardest_in_numpy(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +127,7 @@ def hardest_in_numpy(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     n_samples = len(values)
     bound = np.where(in_class, np.float32(np.inf), np.float32(-np.inf))
     positive, negative = np.empty((2, n_samples), np.int64)
-    for rows in chunks(n_samples):
+    for rows in chunks(n_samples, n_samples):
         bounds = bound[class_of[rows]]
         candidates = np.fmin(values[rows], bounds)
         own = np.arange(len(candidates))

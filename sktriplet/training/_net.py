@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 
 from sktriplet.exceptions import CollapseWarning, DivergenceError, InvalidParameterError
 from sktriplet.losses import TripletNCALoss
+from sktriplet.losses._base import accepts_stacks
 from sktriplet.training._data import ArrayDataset, BatchLoader, as_tensor, labels_of
 from sktriplet.training._device import has_fused_adam
 from sktriplet.training._distributed import (
@@ -386,10 +387,14 @@ class TripletNet(NeuralNet):
         """Evaluate the criterion on the embeddings, or on each part that the module splits."""
         split = getattr(unwrap_ddp(self.network), "split_embeddings", None)
         parts = [y_pred] if split is None else split(y_pred)
-        losses, self._batch_statistics = [], []
+        criterion = unwrap_ddp(self.criterion_)
+        if accepts_stacks(criterion) and len({part.shape for part in parts}) == 1 < len(parts):
+            parts = [torch.stack(parts)]
+        losses, statistics = [], []
         for part in parts:
             losses.append(super().get_loss(part, y_true, X, training))
-            self._batch_statistics.append(getattr(unwrap_ddp(self.criterion_), "statistics", {}))
+            statistics.append(getattr(criterion, "statistics", {}))
+        self._batch_statistics = statistics
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0)
 
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
@@ -518,7 +523,7 @@ class StatisticsRecorder:
         self.batches: list[list[dict[str, Tensor]]] = []
 
     def add(self, parts: list[dict[str, Tensor]]) -> None:
-        """Add the statistics of a batch: one dict for each part of the embedding."""
+        """Add the statistics of a batch: one dict for each part, or stack of parts."""
         self.batches.append(parts)
 
     def means(self) -> dict[str, list[float]]:
@@ -526,14 +531,19 @@ class StatisticsRecorder:
         if not self.batches or not self.batches[0] or not self.batches[0][0]:
             return {}
         names = list(self.batches[0][0])
-        values = [part[name].float() for batch in self.batches for part in batch for name in names]
-        # (n_batches, n_parts, n_names)
-        table = torch.stack(values).view(len(self.batches), -1, len(names))
-        means = table.nanmean(dim=1)
+        values = [
+            part[name].float().view(-1)
+            for batch in self.batches
+            for name in names
+            for part in batch
+        ]
+        # (n_batches, n_names, n_parts)
+        table = torch.cat(values).view(len(self.batches), len(names), -1)
+        means = table.nanmean(dim=2)
         if "spread" in names:
             # A part that is not finite must not be hidden by the others.
             spread = names.index("spread")
-            means[:, spread] = table[:, :, spread].mean(dim=1)
+            means[:, spread] = table[:, spread].mean(dim=1)
         return dict(zip(names, means.T.tolist(), strict=True))
 
 

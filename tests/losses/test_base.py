@@ -7,7 +7,10 @@ import pickle
 import pytest
 import torch
 
+from sktriplet.distances import sqeuclidean
 from sktriplet.losses import ContrastiveLoss, TripletLoss, TripletNCALoss
+from sktriplet.losses._base import accepts_stacks
+from sktriplet.mining import hard
 
 LOSSES = [TripletLoss, TripletNCALoss, ContrastiveLoss]
 METRICS = ["sqeuclidean", "euclidean", "cosine"]
@@ -176,3 +179,67 @@ def test_invalid_metric_output(make_loss, metric, match, make_batch):
     embeddings, labels = make_batch()
     with pytest.raises(ValueError, match=match):
         make_loss(metric=metric)(embeddings.requires_grad_(), labels)
+
+
+STACKABLE = [TripletLoss, TripletNCALoss]
+
+
+class TestStack:
+    """A stack of batches (G, B, D) gives what its batches give one by one."""
+
+    @pytest.mark.parametrize("make_loss", STACKABLE)
+    @pytest.mark.parametrize("mining", ["semi_hard", "hard", "all", hard])
+    @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cosine", sqeuclidean])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("reduction", ["mean", "active_mean", "sum"])
+    def test_mean_of_batches(self, make_loss, mining, metric, dtype, reduction, make_batch):
+        criterion = make_loss(mining=mining, metric=metric, reduction=reduction)
+        batches = [make_batch(9, 3, seed=seed) for seed in range(3)]
+        stack = torch.stack([batch for batch, _ in batches]).to(dtype).requires_grad_()
+        labels = torch.stack([labels for _, labels in batches])
+        losses, statistics = [], []
+        for batch, of_batch in zip(stack, labels, strict=True):
+            losses.append(criterion(batch, of_batch))
+            statistics.append(criterion.statistics)
+        expected = torch.stack(losses).mean()
+        (expected_gradient,) = torch.autograd.grad(expected, stack)
+        loss = criterion(stack, labels)
+        (gradient,) = torch.autograd.grad(loss, stack)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(gradient, expected_gradient)
+        for name, values in criterion.statistics.items():
+            expected_values = torch.stack([of_batch[name] for of_batch in statistics])
+            torch.testing.assert_close(values, expected_values, equal_nan=True, check_dtype=False)
+
+    @pytest.mark.parametrize("make_loss", STACKABLE)
+    def test_shared_labels(self, make_loss, make_batch):
+        stack, labels = make_batch(9)
+        stack = torch.stack((stack, stack.flip(1) * 2))
+        shared = make_loss()(stack, labels)
+        assert torch.equal(shared, make_loss()(stack, torch.stack((labels, labels))))
+
+    def test_batch_without_pairs(self):
+        labels = torch.tensor([[0, 0, 1], [0, 1, 2]])
+        stack = torch.rand(2, 3, 4, requires_grad=True)
+        criterion = TripletNCALoss()
+        criterion(stack, labels).backward()
+        assert torch.isfinite(stack.grad).all()
+        assert torch.equal(stack.grad[1], torch.zeros(3, 4))
+
+    def test_triplets_are_indices_into_one_batch(self):
+        triplets = torch.zeros(3, 1, dtype=torch.int64)
+        with pytest.raises(ValueError, match="not for a stack"):
+            TripletLoss()(torch.rand(2, 3, 4), triplets=tuple(triplets))
+
+    def test_only_classes_that_say_so(self, make_batch):
+        """A subclass may override ``forward`` for single batches."""
+
+        class Subclass(TripletLoss):
+            pass
+
+        assert accepts_stacks(TripletLoss())
+        stack, labels = make_batch(9)
+        for criterion in (Subclass(), ContrastiveLoss()):
+            assert not accepts_stacks(criterion)
+            with pytest.raises(ValueError, match=r"shape \(B, D\)"):
+                criterion(stack[None], labels)

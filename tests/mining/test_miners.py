@@ -298,3 +298,19 @@ class TestPytorchMetricLearning:
         points, labels = make_batch(60, 4, torch.float64)
         theirs = miners.BatchHardMiner(distance=distance)(points, labels)
         assert as_set(hard(sqeuclidean(points), labels)) == as_set(theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_semi_hard_in_a_stack_of_batches(dtype, make_batch, as_set):
+    """Sample i of batch g has index g * B + i."""
+    batches = [make_batch(12, 3, seed=seed) for seed in range(3)]
+    distances = torch.stack([sqeuclidean(points) for points, _ in batches]).to(dtype)
+    labels = torch.stack([labels for _, labels in batches])
+    expected = set()
+    for number, batch in enumerate(zip(distances, labels, strict=True)):
+        expected |= {
+            tuple(i + 12 * number for i in triplet)
+            for triplet in as_set(semi_hard(*batch, margin=1.0))
+        }
+    assert expected
+    assert as_set(semi_hard(distances, labels, margin=1.0)) == expected

@@ -47,11 +47,11 @@ class Shrinking(Scale):
 
 
 class TwoParts(torch.nn.Module):
-    """Embeddings of two parts, with three and two components."""
+    """Embeddings of two parts, with three and two components by default."""
 
-    def __init__(self):
+    def __init__(self, n_components=5):
         super().__init__()
-        self.backbone = MLP((5,), 5, (8,), generator=torch.Generator().manual_seed(0))
+        self.backbone = MLP((5,), n_components, (8,), generator=torch.Generator().manual_seed(0))
 
     def forward(self, X):
         return self.backbone(X)
@@ -146,6 +146,23 @@ class TestHistory:
         assert np.isnan(epoch["d_ap"])
         assert epoch["triplet_fraction"] == 0
         assert epoch["train_loss"] == 0
+
+    @pytest.mark.parametrize("n_components", [4, 5])
+    def test_criterion_is_evaluated_on_each_part(self, make_net, samples, n_components):
+        """At once if the parts have the same width, and the criterion accepts a stack."""
+
+        class Subclass(TripletLoss):
+            def forward(self, embeddings, labels):
+                assert embeddings.ndim == 2
+                return super().forward(embeddings, labels)
+
+        at_once, one_by_one = (
+            make_net(module=TwoParts(n_components), criterion=criterion).fit(*samples)
+            for criterion in (TripletLoss, Subclass)
+        )
+        for name in ("train_loss", *STATISTICS):
+            expected = one_by_one.history[:, name]
+            assert at_once.history[:, name] == pytest.approx(expected, rel=1e-4), name
 
     def test_criterion_without_statistics(self, make_net, samples):
         net = make_net(criterion=torch.nn.CrossEntropyLoss).fit(*samples)
