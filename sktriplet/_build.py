@@ -25,11 +25,10 @@ from sktriplet.training._data import BatchLoader
 
 # Minimum number of components per member of an ensemble.
 MIN_COMPONENTS_PER_MEMBER = 8
-# A feature with more distinct values than this, in a subsample, is continuous.
-MAX_DISCRETE_VALUES, SUBSAMPLE_SIZE = 10, 10_000
-# Wider tables, mostly of words, do not benefit from periodic features, of which there are
-# eight per feature.
-MAX_PERIODIC_FEATURES = 2_000
+# Bins of the piecewise-linear encoding per feature, and the subsample that determines them.
+N_BINS, SUBSAMPLE_SIZE = 8, 10_000
+# Wider tables, mostly of words, do not benefit from the encoding.
+MAX_ENCODED_FEATURES = 2_000
 
 # A feature is centered before its conversion to single precision if its mean exceeds this many
 # standard deviations.
@@ -225,8 +224,8 @@ def build_network(
         If the weights to start from do not fit.
     """
     with torch.device("cpu"):  # regardless of torch.set_default_device
-        backbone = _build_backbone(embedder, X, layout, seed)
         standardizer = _build_standardizer(scaler, layout, offset)
+        backbone = _build_backbone(embedder, X, layout, standardizer, seed)
     _check_network_params(embedder, layout, backbone)
     if start is not None:
         _load_weights(backbone, start, owner=type(embedder).__name__)
@@ -241,7 +240,11 @@ def build_network(
 
 
 def _build_backbone(
-    embedder: Any, X: NDArray | csr_array, layout: InputLayout, seed: int
+    embedder: Any,
+    X: NDArray | csr_array,
+    layout: InputLayout,
+    standardizer: Standardizer | None,
+    seed: int,
 ) -> nn.Module:
     module = embedder.module
     if isinstance(module, nn.Module):
@@ -249,36 +252,61 @@ def _build_backbone(
     if isinstance(module, str):
         generator = torch.Generator().manual_seed(seed)
         build, _ = DEFAULT_NETWORKS[type(layout)]
-        return build(embedder, X, layout, generator)
+        return build(embedder, X, layout, standardizer, generator)
     return _call_module_factory(module, layout.shape, embedder.n_components)
 
 
 def _build_tabular_network(
-    embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
+    embedder: Any,
+    X: NDArray | csr_array,
+    layout: InputLayout,
+    standardizer: Standardizer | None,
+    generator: torch.Generator,
 ) -> nn.Module:
     n_components = int(embedder.n_components)
     hidden_layer_sizes = tuple(np.atleast_1d(embedder.hidden_layer_sizes).astype(int).tolist())
     n_members = min(int(embedder.n_members), n_components // MIN_COMPONENTS_PER_MEMBER)
     if n_members < 2 or not hidden_layer_sizes:  # An ensemble of linear maps is a linear map.
         return MLP(layout.shape, n_components, hidden_layer_sizes, generator=generator)
-    use_periodic = layout.shape[0] <= MAX_PERIODIC_FEATURES
-    is_continuous = None
-    if use_periodic:
-        subsample = X[:: -(-X.shape[0] // SUBSAMPLE_SIZE)]
-        is_continuous = _count_distinct(subsample) > MAX_DISCRETE_VALUES
+    bin_edges = None
+    if layout.shape[0] <= MAX_ENCODED_FEATURES:
+        bin_edges = _quantile_edges(X[:: -(-X.shape[0] // SUBSAMPLE_SIZE)])
+        if standardizer is not None:
+            bin_edges = standardizer(torch.from_numpy(bin_edges)).numpy()
+        bin_edges = bin_edges.T
     return MLPEnsemble(
         layout.shape,
         n_components,
         hidden_layer_sizes,
         n_members=n_members,
-        n_periodic=None if use_periodic else 0,
-        is_continuous=is_continuous,
+        bin_edges=bin_edges,
         generator=generator,
     )
 
 
+def _quantile_edges(X: NDArray | csr_array) -> NDArray[np.float32]:
+    """Return the edges of the bins of each feature, (N_BINS + 1, n_features).
+
+    A feature with ties has fewer bins, and its last edge is repeated.
+    """
+    quantiles = np.linspace(0, 1, N_BINS + 1)
+    edges = np.empty((N_BINS + 1, X.shape[1]), np.float32)
+    by_column = csc_array(X) if issparse(X) else X
+    for feature in range(X.shape[1]):
+        column: Any = by_column[:, [feature]]
+        values = column.toarray() if issparse(column) else column
+        distinct = np.unique(np.quantile(values, quantiles).astype(np.float32))
+        edges[: len(distinct), feature] = distinct
+        edges[len(distinct) :, feature] = distinct[-1]
+    return edges
+
+
 def _build_image_network(
-    embedder: Any, X: NDArray | csr_array, layout: InputLayout, generator: torch.Generator
+    embedder: Any,
+    X: NDArray | csr_array,
+    layout: InputLayout,
+    standardizer: Standardizer | None,
+    generator: torch.Generator,
 ) -> nn.Module:
     return ConvNet(layout.shape, int(embedder.n_components), generator=generator)
 
@@ -353,14 +381,3 @@ def _build_standardizer(
     mean = scaler.mean_ if offset is None else scaler.mean_ - offset
     shape = layout.statistics_shape
     return Standardizer(mean.reshape(shape), scaler.scale_.reshape(shape))
-
-
-def _count_distinct(X: NDArray | csr_array) -> NDArray[np.intp]:
-    """Count the distinct values of each feature."""
-    if not issparse(X):
-        return np.array([len(np.unique(feature)) for feature in X.T])
-    by_column = csc_array(X)
-    by_column.eliminate_zeros()
-    stored = np.split(by_column.data, by_column.indptr[1:-1])
-    has_zeros = np.diff(by_column.indptr) < X.shape[0]
-    return np.array([len(np.unique(values)) for values in stored]) + has_zeros

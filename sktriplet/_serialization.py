@@ -109,7 +109,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
         )
     embedder.input_shape_, seed = tuple(attributes["input_shape_"]), state["seed"]
     layout = layout_of(embedder)
-    # The mask of continuous features is stored with the weights, so any sample will do.
+    # The edges of bins are stored with the weights, so any sample will do.
     sample = np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):
         scaler, offset = attributes["_scaler"], attributes["_offset"]

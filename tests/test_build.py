@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
@@ -27,10 +27,9 @@ def build(embedder, X=TABLE, layout=None, scaler=None, seed=0, **kwargs):
     return build_network(embedder, X, layout, scaler, seed=seed, **kwargs)
 
 
-def continuous_features(X, **kwargs):
-    """Return for each feature whether it gets periodic features."""
-    backbone = build(TripletEmbedder(), X, **kwargs).backbone
-    return backbone.periodic[0].is_continuous.flatten().tolist()
+def edges_of_bins(X, **kwargs):
+    """Return the edges of the bins of each feature."""
+    return build(TripletEmbedder(), X, **kwargs).backbone.encoding.bin_edges.numpy()
 
 
 class TestBuildNetwork:
@@ -61,39 +60,45 @@ class TestBuildNetwork:
         X = torch.randn(2, 4)
         assert_allclose(network(2 * X).detach(), 2 * network(X).detach(), rtol=1e-4, atol=1e-5)
 
-    def test_continuous_features_are_periodic(self):
-        rng = np.random.default_rng(0)
-        X = np.c_[rng.random(50_000), rng.integers(10, size=50_000), rng.integers(11, size=50_000)]
-        assert continuous_features(np.sort(X, axis=0)) == [1, 0, 1]
+    def test_bins_are_quantiles(self):
+        """A feature with few distinct values has fewer bins."""
+        X = np.c_[np.arange(801.0) ** 2, np.arange(801) % 2, np.full(801, 3.0)]
+        edges = edges_of_bins(X.astype(np.float32))
+        assert_allclose(edges[0], (np.arange(9) * 100.0) ** 2)
+        assert_allclose(edges[1], [0] + [1] * 8)
+        assert_allclose(edges[2], [3] * 9)
 
-    @pytest.mark.parametrize("stored_as_zero", [None, 3])
-    def test_continuous_sparse_features(self, stored_as_zero):
-        """Zero counts as one value, whether it is stored or not."""
-        X = np.zeros((30, 12), np.float32)
-        for column, n_values in enumerate([1, 8, 9, 10, 11]):
-            values = np.repeat(np.arange(n_values) + 1, 2)
-            X[: len(values), column] = X[: len(values), column + 5] = values
-        X[:, 5:10] *= -1
-        X[:, 10] = np.arange(30) % 10 + 0.5
-        X[:, 11] = np.arange(30) % 11 + 0.5
-        matrix = sparse.csr_array(X)
-        matrix.data[matrix.data == stored_as_zero] = -0.0
-        expected = [len(set(column)) > 10 for column in matrix.toarray().T.tolist()]
-        assert 0 < sum(expected) < 12
-        assert continuous_features(matrix) == expected
+    def test_bins_of_standardized_features(self):
+        X = np.random.default_rng(0).normal(5, 2, size=(500, 3)).astype(np.float32)
+        layout = TableLayout((3,))
+        scaler = partial_fit_scaler(None, X, layout)
+        edges = edges_of_bins(X, scaler=scaler)
+        expected = (edges_of_bins(X) - scaler.mean_[:, None]) / scaler.scale_[:, None]
+        assert_allclose(edges, expected, atol=1e-6)
+
+    def test_bins_of_sparse_features(self):
+        X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+        X[X < 0] = 0
+        assert_array_equal(edges_of_bins(sparse.csr_array(X)), edges_of_bins(X))
+
+    def test_bins_of_many_samples(self):
+        """They are determined from a subsample."""
+        X = np.random.default_rng(0).random((50_000, 1), dtype=np.float32)
+        assert_allclose(edges_of_bins(X)[0], np.linspace(0, 1, 9), atol=0.02)
 
     @pytest.mark.parametrize(("n_features", "n_plain"), [(2_000, 2), (2_001, 4)])
-    def test_wide_tables_have_no_periodic_features(self, n_features, n_plain):
+    def test_wide_tables_are_not_encoded(self, n_features, n_plain):
         X = np.random.default_rng(0).random((20, n_features))
         backbone = build(TripletEmbedder(hidden_layer_sizes=(2,)), X).backbone
         assert backbone.n_plain == n_plain
-        assert (backbone.periodic is None) == (n_plain == 4)
+        assert (backbone.encoded is None) == (n_plain == 4)
         assert backbone(torch.zeros(3, n_features)).shape == (3, 64)
 
-    def test_start_keeps_continuous_features(self):
+    def test_start_keeps_bins(self):
         X = np.random.default_rng(0).random((50, 2))
         start = build(TripletEmbedder(), X).backbone
-        assert continuous_features(X.round(), seed=1, start=start) == [1, 1]
+        edges = edges_of_bins(X.round(), seed=1, start=start)
+        assert_array_equal(edges, start.encoding.bin_edges)
 
     def test_seed(self):
         def weights(seed):

@@ -1,5 +1,6 @@
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,22 +9,19 @@ from torch.nn import functional as F
 from sktriplet.networks import MLPEnsemble
 from sktriplet.networks._embedding_network import EmbeddingNetwork
 from sktriplet.networks._mlp_ensemble import (
-    N_FREQUENCIES,
     EnsembleBatchNorm1d,
     EnsembleLinear,
-    PeriodicFeatures,
+    PiecewiseLinearEncoding,
 )
 
 
 def test_ensemble_linear(make_generator):
     """It is a linear layer per member."""
-    layer = EnsembleLinear(3, 4, 2, n_zero_init=1, generator=make_generator())
-    X = torch.randn(3, 5, 7)
+    layer = EnsembleLinear(3, 4, 2, generator=make_generator())
+    X = torch.randn(3, 4, 7)
     for member in range(3):
         expected = F.linear(X[member].T, layer.weight[member], layer.bias[member, :, 0])
         assert torch.allclose(layer(X)[member].T, expected, atol=1e-6)
-    assert (layer.weight[:, :, :4] != 0).all()
-    assert (layer.weight[:, :, 4:] == 0).all()
 
 
 def test_ensemble_batch_norm():
@@ -39,26 +37,24 @@ def test_ensemble_batch_norm():
     assert torch.allclose(ensemble(X)[1], members[1].eval()(X[1].T).T, atol=1e-5)
 
 
-class TestPeriodicFeatures:
-    def test_values(self, make_generator):
-        layer = PeriodicFeatures(2, 3, generator=make_generator())
-        X = torch.randn(3, 6)
-        outputs = layer(X)
-        assert layer.n_outputs == 3 * N_FREQUENCIES
-        assert outputs.shape == (2, 3 + layer.n_outputs, 6)
-        for member in range(2):
-            assert torch.equal(outputs[member, :3], X)
-            periodic = outputs[member, 3:].unflatten(0, (3, N_FREQUENCIES))
-            for feature in range(3):
-                for i in range(N_FREQUENCIES):
-                    frequency = layer.frequency[member, feature, i]
-                    angle = 2 * torch.pi * frequency * X[feature] + layer.phase[member, feature, i]
-                    assert torch.allclose(periodic[feature, i], torch.cos(angle), atol=1e-5)
+class TestPiecewiseLinearEncoding:
+    def test_values(self):
+        """The second bin of the second feature is empty."""
+        encoding = PiecewiseLinearEncoding([[0, 1, 3], [0, 2, 2]])
+        X = torch.tensor([[-1.0, 0, 0.5, 1, 2, 3, 9], [-1.0, 0, 0.5, 1, 2, 3, 9]])
+        expected = torch.tensor(
+            [
+                [-1.0, -1, 0, 1, 1, 1, 1],
+                [-1.0, -1, -1, -1, 0, 1, 1],
+                [-1.0, -1, -0.5, 0, 1, 1, 1],
+                [-1.0, -1, -1, -1, -1, -1, -1],
+            ]
+        )
+        assert encoding.n_outputs == 4
+        assert torch.allclose(encoding(X), expected)
 
-    def test_is_continuous(self):
-        outputs = PeriodicFeatures(2, 3, [True, False, True])(torch.randn(3, 6))
-        nonzero = outputs[:, 3:].unflatten(1, (3, -1)).flatten(2).any(dim=2)
-        assert nonzero.tolist() == [[True, False, True]] * 2
+    def test_edges_are_saved(self):
+        assert "bin_edges" in PiecewiseLinearEncoding([[0, 1]]).state_dict()
 
 
 class TestMLPEnsemble:
@@ -87,7 +83,7 @@ class TestMLPEnsemble:
         """Hidden layers are in half precision, the output layer is not."""
         network, X = MLPEnsemble((3,), 8, (6,), n_members=2), torch.randn(9, 3)
         with torch.autocast("cpu", torch.bfloat16):
-            assert network.plain[0](X.T.expand(1, -1, -1)).dtype == torch.bfloat16
+            assert network.plain[0](X.T.expand(2, -1, -1)).dtype == torch.bfloat16
             assert network(X).dtype == torch.float32
 
     def test_hidden(self):
@@ -105,23 +101,18 @@ class TestMLPEnsemble:
             part.square().sum().backward()
             has_gradient = network.head.weight.grad.flatten(1).any(dim=1)
             assert has_gradient.tolist() == [other == member for other in range(3)]
-        assert not network.plain[0].weight.grad.any()  # the last member has periodic features
 
     def test_members_differ(self, make_generator):
         network = MLPEnsemble((3,), 12, (6,), n_members=4, generator=make_generator()).eval()
         parts = network(torch.randn(50, 3)).tensor_split(4, dim=1)
         assert all(not torch.allclose(a, b) for a in parts for b in parts if a is not b)
 
-    def test_periodic_features_are_learned(self):
-        """They start with zero weights, which have a gradient."""
-        network = MLPEnsemble((2,), 4, (6,), n_members=2)
-        X = torch.randn(20, 2)
-        before = network(X)
-        with torch.no_grad():
-            network.periodic[0].frequency += 1
-        assert torch.equal(network(X), before)
-        network(X).square().sum().backward()
-        assert network.periodic[1].weight.grad[:, :, 2:].any()
+    def test_encoded_members(self):
+        """They do not see values beyond the outermost edges, the other members do."""
+        network = MLPEnsemble((2,), 16, (6,), n_members=4, bin_edges=[[0, 1, 2], [0, 1, 2]]).eval()
+        inside, outside = network(torch.tensor([[2.0, 2.0], [7.0, 9.0]]))
+        assert torch.equal(inside[8:], outside[8:])
+        assert (inside[:8] != outside[:8]).any()
 
     def test_initial_weights(self, initial_weights):
         """They depend only on the generator."""
@@ -131,18 +122,14 @@ class TestMLPEnsemble:
         assert torch.equal(first, initial_weights(make, seed=0))
         assert not torch.equal(first, initial_weights(make, seed=1))
 
-    @pytest.mark.parametrize("n_members", [2, 3, 8])
-    def test_half_of_the_members_are_periodic(self, n_members):
-        network = MLPEnsemble((4,), 64, (5,), n_members=n_members)
-        assert len(network.periodic[0].frequency) == n_members // 2
-        assert len(network.plain[0].weight) == n_members - n_members // 2
-
-    @pytest.mark.parametrize("n_periodic", [0, 1, 3])
-    def test_n_periodic(self, n_periodic):
-        network = MLPEnsemble((4,), 6, (5,), n_members=3, n_periodic=n_periodic)
-        assert network(torch.randn(9, 4)).shape == (9, 6)
-        assert (network.periodic is None) == (n_periodic == 0)
-        assert (network.plain is None) == (n_periodic == 3)
+    @pytest.mark.parametrize("n_members", [1, 2, 3, 8])
+    def test_half_of_the_members_are_encoded(self, n_members):
+        edges = np.tile(np.arange(3), (4, 1))
+        network = MLPEnsemble((4,), 64, (5,), n_members=n_members, bin_edges=edges)
+        n_encoded = 0 if network.encoded is None else len(network.encoded[0].weight)
+        assert n_encoded == n_members // 2
+        assert len(network.plain[0].weight) == n_members - n_encoded
+        assert network(torch.randn(9, 4)).shape == (9, 64)
 
     @pytest.mark.parametrize(
         ("parameters", "match"),
@@ -150,8 +137,6 @@ class TestMLPEnsemble:
             ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must have at least one"),
             ({"n_members": 0}, "n_members must be between 1 and n_components=8. Got 0"),
             ({"n_members": 9}, "n_members must be between 1 and n_components=8. Got 9"),
-            ({"n_periodic": -1}, "n_periodic must be between 0 and n_members=4. Got -1"),
-            ({"n_periodic": 5}, "n_periodic must be between 0 and n_members=4. Got 5"),
         ],
         ids=str,
     )
