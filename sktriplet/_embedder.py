@@ -37,9 +37,15 @@ from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.networks._embedding_network import validate_network
 from sktriplet.training import TripletNet
-from sktriplet.training._data import ArrayDataset, as_tensor
+from sktriplet.training._data import ArrayDataset, CrossFittingDataset, as_tensor
 from sktriplet.training._device import resolve_device
 from sktriplet.training._early_stopping import early_stopping
+from sktriplet.training._out_of_fold import (
+    assign_folds,
+    cross_fitted,
+    out_of_fold_stopping,
+    prefer_cross_fitted,
+)
 from sktriplet.training._random_state import isolated_rng, one_thread
 from sktriplet.training._sklearn_callbacks import (
     CallbackSupportMixin,
@@ -127,19 +133,28 @@ class TripletEmbedder(
         `max_epochs`.
     weight_decay : float, default=1e-2
         Weight decay of the optimizer, by default AdamW.
-    early_stopping : bool, default=False
-        Whether to hold out samples, and to stop training when their score no longer improves. The
-        score is the fraction of their 5 nearest training samples that share their class.
-        The weights of the best epoch are restored. The schedule of the learning rate does
-        not change.
+    cross_fit : bool, default=True
+        Whether each member of the ensemble leaves out a different fold of the training samples, of
+        which there are as many as members. These out-of-fold samples serve `early_stopping`, and
+        `fit_transform` returns cross-fitted embeddings if neighbors are more reliable among them;
+        see there. Samples of classes with fewer than two samples per fold are in no fold. Only
+        used when the network is an ensemble, when at least 50 samples are in a fold, and in
+        training from scratch: neither by `partial_fit`, nor when `warm_start` continues.
+    early_stopping : "auto" or bool, default="auto"
+        Whether to stop training when a validation score no longer improves, and to restore the
+        weights of the best epoch. If the ensemble is cross-fitted, the score is computed from
+        the out-of-fold embeddings of training samples: the negative Brier score of the class
+        frequencies among their 30 nearest neighbors. Otherwise, True holds out samples, whose score
+        is the fraction of their 5 nearest training samples that share their class, and
+        "auto" does not stop. The schedule of the learning rate does not change.
     validation_fraction : float, default=0.1
         Fraction of each class to hold out. Nothing is held out of a class that would keep
-        fewer than two samples. Only used when ``early_stopping=True``.
+        fewer than two samples. Only used when ``early_stopping=True`` without cross-fitting.
     n_iter_no_change : int, default=5
-        Number of epochs without an improvement after which training stops. Only used when
-        ``early_stopping=True``.
+        Number of epochs without an improvement after which training stops. Only used with early
+        stopping.
     tol : float, default=1e-4
-        Minimum improvement of the score. Only used when ``early_stopping=True``.
+        Minimum improvement of the score. Only used with early stopping.
     warm_start : bool, default=False
         Whether fit continues from the previous solution, for `max_epochs` more epochs. Changed
         parameters take effect; those that determine the shapes of the network must not change.
@@ -172,8 +187,10 @@ class TripletEmbedder(
         :class:`~sktriplet.losses.TripletLoss`, ``validation_score``, and ``training_score``.
     n_iter_ : int
         Number of epochs.
+    cross_fitted_ : bool
+        Whether the embeddings that `fit_transform` returns are cross-fitted.
     validation_scores_ : list of float or None
-        Validation score after each epoch. None without `early_stopping`.
+        Validation score after each epoch; see `early_stopping`. None without early stopping.
     best_validation_score_ : float or None
         Largest validation score.
     n_features_in_ : int
@@ -242,7 +259,8 @@ class TripletEmbedder(
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
+        "cross_fit": ["boolean"],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -275,7 +293,8 @@ class TripletEmbedder(
         max_epochs: int = 16,
         lr: float = 2e-3,
         weight_decay: float = 1e-2,
-        early_stopping: bool = False,
+        cross_fit: bool = True,
+        early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         tol: float = 1e-4,
@@ -304,6 +323,7 @@ class TripletEmbedder(
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.cross_fit = cross_fit
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -346,12 +366,56 @@ class TripletEmbedder(
         net = fitted["net_"]
         with (
             self._threads(fitted["input_shape_"]),
-            self._hold_out(net, dataset) as training_set,
+            self._early_stopping(net, dataset) as training_set,
             sklearn_callbacks(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
+            if isinstance(dataset, CrossFittingDataset) and prefer_cross_fitted(net, dataset):
+                fitted["_folds"] = dataset.folds
         set_fitted_attributes(self, fitted)
         return self
+
+    def fit_transform(self, X: Any, y: Any) -> NDArray[np.float32]:
+        """Fit the embedding, and embed the training samples by cross-fitting.
+
+        ``fit(X, y).transform(X)`` does not equal ``fit_transform(X, y)``. Embedded by a network
+        that has been trained on them, training samples with noisy labels are among those that
+        share their label, and the neighbors of new samples predict overconfident probabilities.
+        Here, each training sample is embedded by the ensemble member that has left it out, and
+        mapped into the spaces of the other members by orthogonal maps. Pipelines call this
+        method in fit.
+
+        Where classes do not overlap, ordinary embeddings are better references. They are
+        returned unless cross-fitted ones have the lower Brier score, which is computed from the
+        5 nearest neighbors of out-of-fold samples. `cross_fitted_` tells which were returned.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
+            Training samples, as in `fit`.
+        y : array-like of shape (n_samples,)
+            Class labels.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, n_components)
+            Embeddings in single precision: cross-fitted ones if `cross_fitted_`, otherwise those of
+            `transform`.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter has an invalid value or no effect.
+        ValueError
+            If X or y is invalid.
+        DivergenceError
+            If the loss or the embeddings become NaN or infinite.
+        """
+        embeddings = self.fit(X, y)._embed(X)
+        if self._folds is None:
+            return embeddings
+        n_members = self.net_.module.n_members
+        return cross_fitted(embeddings, self._folds, n_members, center=not self.normalize)
 
     def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
         """Train one epoch on a chunk of the data.
@@ -380,7 +444,7 @@ class TripletEmbedder(
         DivergenceError
             If the loss or the embeddings become NaN or infinite.
         """
-        if self.early_stopping:
+        if self.early_stopping and self.early_stopping != "auto":
             raise ValueError("partial_fit does not support early_stopping=True.")
         fitted, dataset = self._prepare(X, y, resume=hasattr(self, "net_"), is_chunk=True)
         with self._threads(fitted["input_shape_"]):
@@ -450,6 +514,11 @@ class TripletEmbedder(
         return len(self.net_.history)
 
     @property
+    def cross_fitted_(self) -> bool:
+        """Whether the embeddings that `fit_transform` returns are cross-fitted."""
+        return self._folds is not None
+
+    @property
     def validation_scores_(self) -> list[float] | None:
         """Validation score after each epoch."""
         name = "validation_score"
@@ -508,17 +577,23 @@ class TripletEmbedder(
                     "a module with one component."
                 )
             net = build_net(self, network, **settings).initialize()
+        folds = None
         if resume:
             net.resume_from(self.net_)
+        elif self.cross_fit and not is_chunk:
+            folds = assign_folds(labels, network.n_members, np.random.default_rng(seed))
         fitted |= {
             "net_": net,
             "_scaler": scaler,
             "_offset": offset,
             "_class_order": order,
+            "_folds": None,
             "_n_features_out": n_components,
             "_fit_parameters": self.get_params(deep=False),
         }
-        return fitted, ArrayDataset(X, labels)
+        if folds is None:
+            return fitted, ArrayDataset(X, labels)
+        return fitted, CrossFittingDataset(X, labels, folds)
 
     def _validate_settings(self) -> torch.device:
         """Check everything that does not depend on the data, and resolve the device."""
@@ -543,15 +618,16 @@ class TripletEmbedder(
         is_small = isinstance(self.module, str) and len(input_shape) == 1
         return one_thread() if is_small else nullcontext()
 
-    def _hold_out(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
-        if not self.early_stopping:
+    def _early_stopping(
+        self, net: TripletNet, dataset: ArrayDataset
+    ) -> AbstractContextManager[Any]:
+        settings: dict[str, Any] = {"n_iter_no_change": self.n_iter_no_change, "tol": self.tol}
+        if self.early_stopping and isinstance(dataset, CrossFittingDataset):
+            return out_of_fold_stopping(net, dataset, **settings)
+        if not self.early_stopping or isinstance(self.early_stopping, str):
             return nullcontext(dataset)
         return early_stopping(
-            net,
-            dataset,
-            validation_fraction=self.validation_fraction,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
+            net, dataset, validation_fraction=self.validation_fraction, **settings
         )
 
     def __sklearn_tags__(self) -> Tags:

@@ -491,7 +491,7 @@ def test_warm_start_with_other_parameter_groups(blobs, make_embedder, weights):
 
 def test_pickle_without_optimizer_state(blobs, make_embedder):
     X, y = blobs
-    embedder = make_embedder(warm_start=True).fit(X, y)
+    embedder = make_embedder(warm_start=True, hidden_layer_sizes=(64,)).fit(X, y)
     size = len(pickle.dumps(embedder))
     embedder.net_.optimizer_.state.clear()
     loaded = pickle.loads(pickle.dumps(embedder))

@@ -75,7 +75,10 @@ class TestEarlyStopping:
 
         X = np.c_[np.arange(len(X)), X]
         net = TripletNet(callbacks=[spy(on_batch_begin=record_samples)])
-        make_embedder(early_stopping=True, validation_fraction=0.25, net=net).fit(X, y)
+        embedder = make_embedder(
+            early_stopping=True, cross_fit=False, validation_fraction=0.25, net=net
+        )
+        embedder.fit(X, y)
         held_out = np.setdiff1d(np.arange(len(X)), list(seen))
         assert len(held_out) == pytest.approx(len(X) / 4, abs=1)
         assert_allclose(np.bincount(y[held_out]), np.bincount(y) / 4, atol=1)
@@ -86,7 +89,7 @@ class TestEarlyStopping:
         indices = []
         record = spy(on_train_begin=lambda net, X, y, **kwargs: indices.extend(X.indices))
         net = TripletNet(callbacks=[record])
-        embedder = make_embedder(max_epochs=1, early_stopping=True, net=net)
+        embedder = make_embedder(max_epochs=1, early_stopping=True, cross_fit=False, net=net)
         embedded = embedder.fit(X, y).transform(X)
         held_out = np.setdiff1d(np.arange(len(X)), indices)
         knn = KNeighborsClassifier().fit(embedded[indices], y[indices])
@@ -102,7 +105,7 @@ class TestEarlyStopping:
         assert seen == set(range(6))
 
     def test_disabled(self, make_embedder, blobs):
-        embedder = make_embedder().fit(*blobs)
+        embedder = make_embedder(early_stopping=False).fit(*blobs)
         assert embedder.validation_scores_ is None
         assert embedder.best_validation_score_ is None
         assert embedder.n_iter_ == 2
@@ -130,7 +133,7 @@ class TestEarlyStopping:
 
 class TestMonitoring:
     def test_history(self, make_embedder, blobs):
-        embedder = make_embedder(max_epochs=3, early_stopping=True).fit(*blobs)
+        embedder = make_embedder(max_epochs=3, early_stopping=True, cross_fit=False).fit(*blobs)
         frame = pd.DataFrame(embedder.history_)
         assert set(frame) == {
             *("epoch", "train_loss", "lr", "dur", "validation_score", "training_score"),
@@ -234,12 +237,12 @@ def mean_norm(net, X, y):
 class TestWarmStart:
     def test_continues(self, make_embedder, blobs, weights):
         """With a constant rate, fitting two times two epochs is the same as four epochs."""
-        net = TripletNet(callbacks__lr_scheduler=None)
-        twice = make_embedder(max_epochs=2, warm_start=True, net=net).fit(*blobs)
+        settings = {"net": TripletNet(callbacks__lr_scheduler=None), "cross_fit": False}
+        twice = make_embedder(max_epochs=2, warm_start=True, **settings).fit(*blobs)
         after_two = weights(twice)
         twice.fit(*blobs)
         assert not torch.equal(after_two, weights(twice))
-        at_once = make_embedder(max_epochs=4, net=net).fit(*blobs)
+        at_once = make_embedder(max_epochs=4, **settings).fit(*blobs)
         assert torch.equal(weights(twice), weights(at_once))
         assert [epoch["epoch"] for epoch in twice.history_] == [1, 2, 3, 4]
         assert twice.n_iter_ == 4
@@ -508,7 +511,8 @@ class TestCheckpointOfSkorch:
         def fit(folder, **hooks):
             checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path / folder))
             net = TripletNet(callbacks=[checkpoint, LoadInitState(checkpoint), spy(**hooks)])
-            return make_embedder(max_epochs=4, mining="random", net=net).fit(*blobs)
+            settings = {"max_epochs": 4, "mining": "random", "early_stopping": False}
+            return make_embedder(**settings, net=net).fit(*blobs)
 
         with pytest.raises(RuntimeError, match="interrupted"):
             fit("checkpoint", on_batch_end=fail_in_epoch_3)
@@ -519,9 +523,25 @@ class TestCheckpointOfSkorch:
     def test_finished_training_is_not_repeated(self, make_embedder, blobs, tmp_path, weights):
         checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
         net = TripletNet(callbacks=[checkpoint, LoadInitState(checkpoint)])
-        first, second = (make_embedder(net=net).fit(*blobs) for _ in range(2))
+        first, second = (make_embedder(net=net, early_stopping=False).fit(*blobs) for _ in range(2))
         assert second.n_iter_ == first.n_iter_ == 2
         assert torch.equal(weights(first), weights(second))
+
+    def test_best_epoch_is_not_in_checkpoint(self, make_embedder, blobs, tmp_path, spy):
+        """It has the weights of the last epoch only."""
+
+        def score(net, **kwargs):
+            net.history[-1]["validation_score"] = -len(net.history)
+
+        def fit(max_epochs):
+            checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
+            hooks = spy(on_epoch_end=score)
+            net = TripletNet(callbacks=[hooks, checkpoint, LoadInitState(checkpoint)])
+            return make_embedder(net=net, max_epochs=max_epochs).fit(*blobs)
+
+        fit(2)
+        with pytest.warns(UserWarning, match=r"best epoch, 1, .* Use .*ResumableCheckpoint"):
+            fit(3)
 
 
 class TestPrecision:

@@ -65,7 +65,7 @@ def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
     smallest = torch.finfo(logits.dtype).min
     positive_logits = logits.masked_fill(is_other, smallest)
     largest, nearest = positive_logits.detach().max(dim=-1, keepdim=True)
-    has_positive = (largest > smallest).squeeze(-1)
+    has_positive = (largest != smallest).squeeze(-1)
     # The ratio of the probabilities among all samples and among positives is the same for each
     # positive. torch's log_softmax is several times faster than its logsumexp.
     log_p = logits.log_softmax(dim=-1).gather(-1, nearest)

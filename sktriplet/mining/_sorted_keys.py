@@ -42,7 +42,7 @@ def class_membership(labels: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_
     class_of = inverse.reshape(labels.shape[:-1].numel(), labels.shape[-1]).numpy()  # (G, B)
     in_class = np.arange(len(classes))[:, None] == class_of[:, None]  # (G, C, B)
     class_of = class_of + len(classes) * np.arange(len(class_of))[:, None]
-    return class_of.ravel(), in_class.reshape(-1, labels.shape[-1]) if len(labels) else in_class[0]
+    return class_of.ravel(), np.concatenate(in_class)
 
 
 def chunks(n_anchors: int, n_samples: int) -> Iterator[slice]:

@@ -82,6 +82,7 @@ class ResumableCheckpoint(Callback):
             )
         for name, component in stateful_components(net).items():
             component.load_state_dict(saved["weights"][name])
+        net.best_weights_ = saved["best_weights"]
         load_optimizer_state(net, saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
 
@@ -103,6 +104,7 @@ class ResumableCheckpoint(Callback):
         new = f"{os.fspath(self.path)}.new"
         state = {
             "weights": {name: item.state_dict() for name, item in stateful_components(net).items()},
+            "best_weights": net.best_weights_,
             "optimizer": get_optimizer_state(net),
             "history": history_to_json(net.history),
             "fingerprint": self.fingerprint_,

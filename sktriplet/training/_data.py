@@ -43,6 +43,22 @@ class ArrayDataset(Dataset):
         return torch.from_numpy(batch), torch.from_numpy(labels)
 
 
+class CrossFittingDataset(ArrayDataset):
+    """Samples whose labels are pairs (label, fold), of shape (B, 2) in a batch.
+
+    The attribute `y` has the labels alone.
+    """
+
+    def __init__(self, X: Any, y: NDArray, folds: NDArray):
+        super().__init__(X, y)
+        self.folds = folds
+
+    def __getitem__(self, indices: Any) -> tuple[Tensor, Tensor]:
+        samples, labels = super().__getitem__(indices)
+        folds = torch.from_numpy(np.array(self.folds[indices])).to(labels.dtype)
+        return samples, torch.stack((labels, folds), dim=-1)
+
+
 def labels_of(dataset: Any) -> NDArray:
     """Return the labels of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
-from skorch.utils import noop
+from skorch.callbacks import Callback
 from torch.utils.data import Subset
 
 from sktriplet.exceptions import OverfittingWarning
@@ -41,17 +40,20 @@ def early_stopping(
     # References of the queries' classes come first: many other classes would crowd them out.
     is_other = ~np.isin(labels[training], labels[queries])
     references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
-    scoring = RetrievalScoring(_subset(dataset, queries), _subset(dataset, references))
-    stopping = BestWeightsEarlyStopping(
-        monitor="validation_score",
-        lower_is_better=False,
-        patience=n_iter_no_change,
-        threshold=tol,
-        threshold_mode="abs",
-        sink=noop,
-    )
+    scoring = RetrievalScoring(subset(dataset, queries), subset(dataset, references))
+    with stop_early(net, scoring, n_iter_no_change=n_iter_no_change, tol=tol):
+        yield subset(dataset, training)
+
+
+@contextmanager
+def stop_early(net: Any, scoring: Callback, *, n_iter_no_change: int, tol: float) -> Iterator[None]:
+    """Score after each epoch, stop without an improvement, and restore the best weights.
+
+    Among epochs with the same score, the first is the best.
+    """
+    stopping = BestWeightsEarlyStopping(n_iter_no_change, tol)
     with net.temporary_callbacks(first=scoring, last=stopping):
-        yield _subset(dataset, training)
+        yield
 
 
 def stratified_holdout(
@@ -165,34 +167,59 @@ def precision_at_k(
     return float((is_match.sum(axis=1)[is_defined] / k[is_defined]).mean())
 
 
-class BestWeightsEarlyStopping(EarlyStopping):
-    """skorch's early stopping, which always restores the weights of the best epoch.
+class BestWeightsEarlyStopping(Callback):
+    """Stop without an improvement, and restore the weights of the best epoch.
 
-    skorch keeps those of the last epoch that improved by more than the threshold, and only those
-    of ``module_``.
+    The state is in the net, so that training which resumes from a checkpoint stops at the same
+    epoch: the scores in its history, and the best weights in ``best_weights_``.
     """
 
+    def __init__(self, n_iter_no_change: int, tol: float):
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Reset the best score."""
-        super().on_train_begin(net, **kwargs)
-        self.best_score_ = -np.inf
-        self.best_weights_: dict[str, dict[str, Any]] = {}
+        """Run no epoch if a checkpoint has been loaded that was written after the last one."""
+        net.is_stopped_ = self._has_to_stop(net)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Save the weights of the best epoch so far."""
-        score = net.history[-1, self.monitor]
-        if score > self.best_score_:
-            self.best_score_ = score
+        """Save the weights of the best epoch so far, and stop training as skorch does."""
+        scores = _scores(net)
+        if np.argmax(scores) == len(scores) - 1:
             components = stateful_components(net).items()
-            self.best_weights_ = {name: deepcopy(item.state_dict()) for name, item in components}
-        super().on_epoch_end(net, **kwargs)
+            net.best_weights_ = {name: deepcopy(item.state_dict()) for name, item in components}
+        if self._has_to_stop(net):
+            raise KeyboardInterrupt
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Restore the best weights."""
-        super().on_train_end(net, **kwargs)
-        for name, weights in self.best_weights_.items():
-            stateful_components(net)[name].load_state_dict(weights)
+        scores = _scores(net)
+        if net.best_weights_ is not None:
+            for name, weights in net.best_weights_.items():
+                stateful_components(net)[name].load_state_dict(weights)
+            net.best_weights_ = None
+        elif scores and np.argmax(scores) < len(scores) - 1:
+            warnings.warn(
+                f"The weights of the best epoch, {np.argmax(scores) + 1}, are not in the "
+                "checkpoint from which training was resumed; those of the last epoch are kept. "
+                "Use sktriplet.training.ResumableCheckpoint, which saves them.",
+                stacklevel=2,
+            )
+
+    def _has_to_stop(self, net: Any) -> bool:
+        n_iter, reference = 0, -np.inf
+        for score in _scores(net):
+            n_iter += 1
+            if score > reference + self.tol:
+                n_iter, reference = 0, score
+        return n_iter >= self.n_iter_no_change
 
 
-def _subset(dataset: Any, indices: NDArray[np.int64]) -> Subset:
+def _scores(net: Any) -> list[float]:
+    name = "validation_score"
+    return [epoch[name] for epoch in net.history[net.first_epoch_ :] if name in epoch]
+
+
+def subset(dataset: Any, indices: NDArray[np.int64]) -> Subset:
+    """Return the samples at some indices."""
     return Subset(dataset, indices)  # type: ignore[arg-type]  # torch declares a Sequence

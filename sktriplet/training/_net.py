@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, ParamMapper, PassthroughScoring, PrintLog
+from skorch.utils import to_tensor
 from torch import Tensor
 from torch.utils.data import Subset
 
 from sktriplet.exceptions import CollapseWarning, DivergenceError, InvalidParameterError
 from sktriplet.losses import TripletNCALoss
 from sktriplet.losses._base import accepts_stacks
-from sktriplet.training._data import ArrayDataset, BatchLoader, as_tensor, labels_of
+from sktriplet.training._data import (
+    ArrayDataset,
+    BatchLoader,
+    CrossFittingDataset,
+    as_tensor,
+    labels_of,
+)
 from sktriplet.training._device import has_fused_adam
 from sktriplet.training._distributed import (
     broadcast_buffers,
@@ -34,6 +41,7 @@ from sktriplet.training._optimizer_state import (
     load_optimizer_state,
     stateful_components,
 )
+from sktriplet.training._out_of_fold import leave_folds_out
 from sktriplet.training._random_state import isolated_rng, seed_generators
 from sktriplet.training._sampler import BalancedBatchSampler
 
@@ -111,6 +119,8 @@ class TripletNet(NeuralNet):
     """
 
     callbacks_: list[tuple[str, Any]]
+    best_weights_: dict[str, dict[str, Any]] | None
+    _has_folds = False
 
     def __init__(
         self,
@@ -174,6 +184,7 @@ class TripletNet(NeuralNet):
         dataset = self.get_dataset(X, y)
         if y is None and self.train_split and _has_labels(dataset):
             y = labels_of(dataset)
+        self._has_folds = isinstance(_base_dataset(dataset), CrossFittingDataset)
         training_set, self._validation_set = super().get_split_datasets(dataset, y, **fit_params)
         return training_set, self._validation_set
 
@@ -272,6 +283,7 @@ class TripletNet(NeuralNet):
         """Record the first epoch, before a callback loads a later one, and check patterns."""
         super().on_train_begin(net, **kwargs)
         self.first_epoch_ = len(self.history)
+        self.is_stopped_, self.best_weights_ = False, None
         self._is_epoch_complete = True
         for name, callback in self.callbacks_:
             if isinstance(callback, ParamMapper):
@@ -302,6 +314,8 @@ class TripletNet(NeuralNet):
         """
         if epochs is None:
             epochs = max(self.max_epochs - (len(self.history) - self.first_epoch_), 0)
+        if self.is_stopped_:
+            epochs = 0
         return super().fit_loop(X, y, epochs, **fit_params)
 
     def resume_from(self, other: "TripletNet") -> None:
@@ -387,12 +401,20 @@ class TripletNet(NeuralNet):
         """Evaluate the criterion on the embeddings, or on each part that the module splits."""
         split = getattr(unwrap_ddp(self.network), "split_embeddings", None)
         parts = [y_pred] if split is None else split(y_pred)
+        labels = [y_true] * len(parts)
         criterion = unwrap_ddp(self.criterion_)
-        if accepts_stacks(criterion) and len({part.shape for part in parts}) == 1 < len(parts):
-            parts = [torch.stack(parts)]
+        have_same_shape = len({part.shape for part in parts}) == 1
+        at_once = accepts_stacks(criterion) and have_same_shape and len(parts) > 1
+        if self._has_folds:
+            codes, folds = to_tensor(y_true, device=self.device).unbind(1)
+            labels = [codes] * len(parts)
+            if training:
+                parts, labels = leave_folds_out(parts, codes, folds, equal_sizes=at_once)
+        if at_once:
+            parts, labels = [torch.stack(parts)], [torch.stack(labels)]
         losses, statistics = [], []
-        for part in parts:
-            losses.append(super().get_loss(part, y_true, X, training))
+        for part, of_part in zip(parts, labels, strict=True):
+            losses.append(super().get_loss(part, of_part, X, training))
             statistics.append(getattr(criterion, "statistics", {}))
         self._batch_statistics = statistics
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0)
@@ -547,10 +569,14 @@ class StatisticsRecorder:
         return dict(zip(names, means.T.tolist(), strict=True))
 
 
-def _has_labels(dataset: Any) -> bool:
+def _base_dataset(dataset: Any) -> Any:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    return isinstance(dataset, ArrayDataset)
+    return dataset
+
+
+def _has_labels(dataset: Any) -> bool:
+    return isinstance(_base_dataset(dataset), ArrayDataset)
 
 
 def _check_matches(pattern: Any, names: list[str], owner: str) -> set[str]:

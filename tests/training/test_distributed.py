@@ -122,7 +122,8 @@ class TestWrapped:
             assert ours | {"dur": 0} == theirs | {"dur": 0}
 
     def test_early_stopping_restores_best_epoch(self, make_embedder, digits, process_group):
-        settings = {"early_stopping": True, "n_iter_no_change": 1, "lr": 0.3, "max_epochs": 9}
+        settings = {"n_iter_no_change": 1, "lr": 0.3, "max_epochs": 9, "cross_fit": False}
+        settings |= {"early_stopping": True}
         plain = make_embedder(**settings).fit(*digits)
         assert plain.validation_scores_[-1] < plain.best_validation_score_
         wrapped = make_embedder(net=WrappedInTraining(), **settings).fit(*digits)

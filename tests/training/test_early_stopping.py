@@ -96,7 +96,9 @@ class TestOverfittingWarning:
         return rng.normal(size=(200, 10)), rng.integers(2, size=200)
 
     def test_random_labels(self, make_embedder, noise):
-        embedder = make_embedder(hidden_layer_sizes=(128,), max_epochs=10, early_stopping=True)
+        embedder = make_embedder(
+            hidden_layer_sizes=(128,), max_epochs=10, early_stopping=True, cross_fit=False
+        )
         embedder.set_params(n_iter_no_change=10)
         with pytest.warns(OverfittingWarning, match=r"100\.0%.* [4-7]\d\.\d%"):
             embedder.fit(*noise)
@@ -105,24 +107,29 @@ class TestOverfittingWarning:
 
     def test_separable_classes(self, make_embedder, blobs):
         """The training score is perfect, and so is the validation score."""
-        embedder = make_embedder(early_stopping=True).fit(*blobs)
+        embedder = make_embedder(early_stopping=True, cross_fit=False).fit(*blobs)
         assert embedder.history_[-1]["training_score"] == 1
 
     def test_underfitting(self, make_embedder, noise):
-        embedder = make_embedder(hidden_layer_sizes=(), n_members=1, early_stopping=True).fit(
-            *noise
-        )
+        embedder = make_embedder(
+            hidden_layer_sizes=(), n_members=1, early_stopping=True, cross_fit=False
+        ).fit(*noise)
         assert embedder.history_[-1]["training_score"] < 0.9
 
     def test_warm_start(self, make_embedder, noise, blobs):
         """Only the epochs of the latest fit count."""
-        settings = {"max_epochs": 10, "early_stopping": True, "n_iter_no_change": 10}
+        settings = {
+            "max_epochs": 10,
+            "early_stopping": True,
+            "cross_fit": False,
+            "n_iter_no_change": 10,
+        }
         embedder = make_embedder(hidden_layer_sizes=(128,), warm_start=True, **settings)
         with pytest.warns(OverfittingWarning):
             embedder.fit(*noise)
-        X = np.random.default_rng(1).normal(size=(60, 10))
-        X[:, 0] += 20 * blobs[1]
-        embedder.fit(X, blobs[1] % 2)
+        X, y = np.random.default_rng(1).normal(size=(60, 10)), blobs[1] % 2
+        X[:, :5] += 20 * y[:, None]
+        embedder.fit(X, y)
 
 
 class TestEarlyStopping:
