@@ -109,6 +109,14 @@ class TripletEmbedder(
         Number of networks in the ensemble, each of which learns a part of the embedding. There are
         fewer if a part would have fewer than eight components. Only used when
         ``module="auto"``, X is a table, and there are hidden layers.
+    categorical_features : "from_dtype", array-like of bool, int or str, or None, \
+            default="from_dtype"
+        Categorical features of a table: a mask, indices, names, or "from_dtype", which selects the
+        columns of a DataFrame whose dtype is categorical or text, or whose objects are not
+        numbers. They are encoded one-hot; categories with fewer than five training samples
+        share a column, missing values are a category, and unknown ones are treated like rare
+        ones. All other features are numbers. Missing ones are replaced by the mean, and
+        flagged in an additional feature if there are any in fit.
     input_shape : tuple of three int, default=None
         ``(channels, height, width)`` of images that are passed flattened, as in a pipeline,
         or whose channels cannot be inferred from the shape of X.
@@ -251,6 +259,7 @@ class TripletEmbedder(
             Interval(Integral, 1, None, closed="left"),
         ],
         "n_members": [Interval(Integral, 1, None, closed="left")],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "input_shape": [SequenceOf(Interval(Integral, 1, None, closed="left"), length=3), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "standardize": ["boolean"],
@@ -285,6 +294,7 @@ class TripletEmbedder(
         module: Any = "auto",
         hidden_layer_sizes: Any = (256, 128),
         n_members: int = 4,
+        categorical_features: Any = "from_dtype",
         input_shape: tuple[int, int, int] | None = None,
         augment: Any = None,
         standardize: bool = True,
@@ -315,6 +325,7 @@ class TripletEmbedder(
         self.module = module
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_members = n_members
+        self.categorical_features = categorical_features
         self.input_shape = input_shape
         self.augment = augment
         self.standardize = standardize
@@ -635,5 +646,6 @@ class TripletEmbedder(
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

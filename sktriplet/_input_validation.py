@@ -22,24 +22,27 @@ from sklearn.utils.validation import validate_data
 
 from sktriplet._input_layout import InputLayout, layout_of, layout_type_of
 from sktriplet._labels import concatenate_labels, find_missing
+from sktriplet._table_encoder import TableEncoder, columns_of, find_categorical, to_floats
+from sktriplet.exceptions import InvalidParameterError
 
 
 @dataclass
 class TrainingData:
     """Validated training data, and the attributes of an estimator fitted on it."""
 
-    X: NDArray | csr_array  # tables in their own dtype, images as float32 or uint8
+    X: NDArray | csr_array  # encoded tables in their own dtype, images as float32 or uint8
     labels: NDArray[np.int64]  # positions in classes
     classes: NDArray
-    layout: InputLayout
+    layout: InputLayout  # as the network receives the samples
     fitted_attributes: dict[str, Any]
 
 
 def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> TrainingData:
     """Validate X and y and encode the labels. The estimator is not changed.
 
-    If it has a parameter ``input_shape``, arrays of more than two dimensions are images. With
-    ``reset=False``, X must be consistent with an earlier fit.
+    If it has a parameter ``input_shape``, arrays of more than two dimensions are images. If it has
+    a parameter ``categorical_features``, tables are encoded. With ``reset=False``, X must be
+    consistent with an earlier fit.
 
     Raises
     ------
@@ -55,7 +58,14 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
     layout_type = layout_type_of(estimator, X)
     if not reset and not isinstance(layout_of(estimator), layout_type):
         _raise_wrong_shape(estimator, np.shape(X))
-    X = _validate_array(probe, X, layout_type, ensure_min_samples=2, reset=reset)
+    encoder, chosen = None, getattr(estimator, "categorical_features", None)
+    if not layout_type.is_table and not (chosen is None or isinstance(chosen, str)):
+        raise InvalidParameterError(
+            f"The 'categorical_features' parameter has no effect on images. Got {chosen!r}."
+        )
+    if layout_type.is_table and hasattr(estimator, "categorical_features"):
+        encoder = TableEncoder(find_categorical(X, chosen)) if reset else estimator._encoder
+    X = _validate_array(probe, X, layout_type, encoder, ensure_min_samples=2, reset=reset)
     if issparse(X):
         X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)  # X may be the user's.
         if not X.has_canonical_format:
@@ -66,11 +76,16 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
     layout = layout_type.from_array(X, getattr(estimator, "input_shape", None))
     if not reset and layout.shape != estimator.input_shape_:
         _raise_wrong_shape(estimator, X.shape)
+    input_shape = layout.shape
+    if encoder is not None:
+        X = (encoder.fit(X) if reset else encoder).transform(X)
+        layout = layout_type(X.shape[1:])
     classes, labels = _encode_labels(y, owner)
     fitted_attributes = {
         "classes_": classes,
-        "input_shape_": layout.shape,
-        "n_features_in_": prod(layout.shape),
+        "input_shape_": input_shape,
+        "n_features_in_": prod(input_shape),
+        "_encoder": encoder,
     }
     if hasattr(probe, "feature_names_in_"):
         fitted_attributes["feature_names_in_"] = probe.feature_names_in_
@@ -99,7 +114,7 @@ def set_fitted_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
 
 
 def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
-    """Validate samples for a fitted estimator. Sparse ones become a CSR matrix.
+    """Validate and encode samples for a fitted estimator. Sparse ones become a CSR matrix.
 
     Raises
     ------
@@ -108,10 +123,10 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     ValueError
         If X is not finite, or not consistent with the training data.
     """
-    layout = layout_of(estimator)
-    X = _validate_array(estimator, X, type(layout), reset=False)
+    layout, encoder = layout_of(estimator), getattr(estimator, "_encoder", None)
+    X = _validate_array(estimator, X, type(layout), encoder, reset=False)
     if layout.is_table:
-        return X
+        return X if encoder is None else encoder.transform(X)
     layout.check_dense(X)
     if X.shape[1:] not in layout.accepted_shapes:
         _raise_wrong_shape(estimator, X.shape)
@@ -214,10 +229,22 @@ def merge_classes(known: NDArray, new: NDArray) -> NDArray:
 
 
 def _validate_array(
-    estimator: Any, X: Any, layout_type: type[InputLayout], **kwargs: Any
-) -> NDArray | csr_array:
+    estimator: Any,
+    X: Any,
+    layout_type: type[InputLayout],
+    encoder: TableEncoder | None,
+    *,
+    reset: bool,
+    ensure_min_samples: int = 1,
+) -> Any:
+    """Return X as an array of numbers, or unchanged if it has categorical features."""
     _check_not_datetime(X, "X")
+    if encoder is not None and encoder.is_categorical is not None:
+        return _validate_mixed(
+            estimator, X, encoder, reset=reset, ensure_min_samples=ensure_min_samples
+        )
     dtype = layout_type.dtype
+    allows_nan = encoder is not None and not issparse(X)
     with _explained_errors("X", X):
         X = validate_data(
             estimator,
@@ -226,7 +253,9 @@ def _validate_array(
             dtype=list(dtype) if isinstance(dtype, tuple) else dtype,
             ensure_2d=layout_type.is_table,
             allow_nd=not layout_type.is_table,
-            **kwargs,
+            ensure_all_finite="allow-nan" if allows_nan else True,
+            ensure_min_samples=ensure_min_samples,
+            reset=reset,
         )
         if X.dtype.kind == "O":  # scikit-learn does not convert pandas' categories.
             X = X.astype(np.float64)
@@ -234,10 +263,38 @@ def _validate_array(
     return X
 
 
+def _validate_mixed(
+    estimator: Any, X: Any, encoder: TableEncoder, *, reset: bool, ensure_min_samples: int
+) -> Any:
+    """Check a table with categorical features, which is not converted."""
+    if not hasattr(X, "columns"):
+        X = np.asarray(X, dtype=object)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if len(X) < ensure_min_samples:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
+            f"{ensure_min_samples} is required by {type(estimator).__name__}."
+        )
+    for name, column in encoder.select(X, categorical=False):
+        try:
+            numbers = to_floats(column)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "X must hold numbers in all features that are not categorical. Column "
+                f"{name!r} is not numeric: {error}."
+            ) from error
+        if np.isinf(numbers).any():
+            raise ValueError(f"Input X contains infinity in column {name!r}.")
+    return X
+
+
 def _check_range(X: NDArray, name: str) -> None:
     """Check that the values of an array of any precision are finite in single precision."""
-    is_wider = X.dtype.kind == "f" and X.dtype.itemsize > 4
-    if is_wider and X.size and max(X.max(), -X.min()) > np.finfo(np.float32).max:
+    if X.dtype.kind != "f" or X.dtype.itemsize <= 4 or not X.size:
+        return
+    # Missing values, where they are accepted, are ignored.
+    largest = max(np.fmax.reduce(X, axis=None), -np.fmin.reduce(X, axis=None))
+    if largest > np.finfo(np.float32).max:
         raise ValueError(
             f"Input {name} contains infinity or a value too large for dtype('float32')."
         )
@@ -266,7 +323,7 @@ def _why_not_numeric(X: Any) -> str | None:
     if not hasattr(X, "__array__") and not isinstance(X, Sequence):
         return f"Got {type(X).__name__}: pass the samples as an array, and their labels as y."
     try:
-        columns = list(_columns(X))
+        columns = list(columns_of(X))
     except ValueError as error:
         return f"{error} Samples must have the same shape; load_image_folder resizes images."
     for name, column in columns:
@@ -280,19 +337,11 @@ def _why_not_numeric(X: Any) -> str | None:
             np.asarray(column, dtype=float)
         except (TypeError, ValueError) as error:
             return (
-                f"Column {name!r} is not numeric: {error}. Encode categories first, for "
-                "example with OneHotEncoder in a ColumnTransformer."
+                f"Column {name!r} is not numeric: {error}. Pass a DataFrame or set "
+                "categorical_features, or encode categories first, for example with "
+                "OneHotEncoder in a ColumnTransformer."
             )
     return None
-
-
-def _columns(X: Any) -> Iterator[tuple[Any, Any]]:
-    if hasattr(X, "columns"):
-        if hasattr(X, "iloc"):  # Names may be duplicated.
-            return ((name, X.iloc[:, i]) for i, name in enumerate(X.columns))
-        return ((name, X[name]) for name in X.columns)
-    array = np.asarray(X)
-    return enumerate(array.T if array.ndim == 2 else [array])
 
 
 def _check_not_datetime(X: Any, argument: str) -> None:

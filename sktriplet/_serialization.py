@@ -19,6 +19,7 @@ from torch import Tensor
 import sktriplet
 from sktriplet._build import build_net, build_network
 from sktriplet._input_layout import layout_of
+from sktriplet._table_encoder import TableEncoder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
 from sktriplet.training._checkpoint import history_to_json
@@ -32,6 +33,7 @@ from sktriplet.training._random_state import isolated_rng
 
 # Attributes that are converted, or added, when an estimator is pickled.
 NET, PARAMETERS, VERSION = "net_", "_fit_parameters", "_sktriplet_version"
+ENCODER = "_encoder"
 
 
 class ArrayStateEstimator(BaseEstimator):
@@ -49,13 +51,15 @@ class ArrayStateEstimator(BaseEstimator):
         parameters = {name: value for name, value in state[PARAMETERS].items() if name != "net"}
         return state | {
             NET: net_state(state[NET]),
+            ENCODER: None if state[ENCODER] is None else vars(state[ENCODER]),
             PARAMETERS: parameters,
             VERSION: sktriplet.__version__,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if NET in state:
-            state = state | {NET: self._restored_net(state)}
+            state = state | {ENCODER: _restored_encoder(state.get(ENCODER))}
+            state[NET] = self._restored_net(state)
         super().__setstate__(state)
 
     def _restored_net(self, state: dict[str, Any]) -> TripletNet:
@@ -77,6 +81,14 @@ class ArrayStateEstimator(BaseEstimator):
                 f"This {name}, saved by sktriplet {version}, cannot be loaded: the file is "
                 f"damaged, or the code of its module has changed. {error!r}"
             ) from error
+
+
+def _restored_encoder(attributes: dict[str, Any] | None) -> TableEncoder | None:
+    if attributes is None:
+        return None
+    encoder = TableEncoder()
+    vars(encoder).update(attributes)
+    return encoder
 
 
 def net_state(net: TripletNet) -> dict[str, Any]:
@@ -108,7 +120,9 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
             stacklevel=3,
         )
     embedder.input_shape_, seed = tuple(attributes["input_shape_"]), state["seed"]
-    layout = layout_of(embedder)
+    layout, encoder = layout_of(embedder), attributes[ENCODER]
+    if layout.is_table:
+        layout = type(layout)((encoder.n_outputs,))
     # The edges of bins are stored with the weights, so any sample will do.
     sample = np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):

@@ -23,6 +23,10 @@ class OverfittingWarning(UserWarning):
     """Training samples are retrieved almost perfectly, and held-out samples are not."""
 
 
+class SuspiciousFeatureWarning(UserWarning):
+    """A column of text looks like numbers, dates, or identifiers, but is encoded as categories."""
+
+
 class UnreadableImageWarning(UserWarning):
     """Some image files could not be read.
 

@@ -64,7 +64,8 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If X is not consistent with the training data, or torch cannot export a network.
+        If X is not consistent with the training data, if an embedder has categorical features,
+        or if torch cannot export a network.
 
     Examples
     --------
@@ -99,13 +100,21 @@ class _Transform(nn.Module):
         self.network: Any = copy.deepcopy(embedder.net_.module)
         self.network.precision = "float32"
         self.offset = None if embedder._offset is None else torch.from_numpy(embedder._offset)
+        self.dtype = torch.float32 if self.offset is None else torch.float64
+        self.encoder = embedder._encoder
+        if self.encoder is not None:
+            self.fill_values = torch.as_tensor(self.encoder.fill_values, dtype=self.dtype)
+            self.with_indicator = torch.from_numpy(np.flatnonzero(self.encoder.has_indicator))
 
     def forward(self, *parts: Tensor) -> Tensor:
-        if self.offset is None:
-            X = torch.cat([part.float() for part in parts], dim=1)
-        else:
-            X = (torch.cat([part.double() for part in parts], dim=1) - self.offset).float()
-        return self.network(X).float()
+        X = torch.cat([part.to(self.dtype) for part in parts], dim=1)
+        if self.encoder is not None:
+            is_missing = X.isnan()
+            indicators = is_missing.index_select(1, self.with_indicator).to(self.dtype)
+            X = torch.cat([torch.where(is_missing, self.fill_values, X), indicators], dim=1)
+        if self.offset is not None:
+            X = X - self.offset
+        return self.network(X.float()).float()
 
 
 class _OrderedFunction(ModelComponentContainer):
@@ -142,6 +151,13 @@ def _zeros(operator: Any) -> list[NDArray]:
 def _calculate_shape(operator: Any) -> None:
     """Declare the shape of an embedder's output, using transform, which validates the input."""
     check_is_fitted(operator.raw_operator)
+    encoder = operator.raw_operator._encoder
+    if encoder is not None and encoder.one_hot is not None:
+        raise ValueError(
+            f"{type(operator.raw_operator).__name__} cannot be exported to ONNX with categorical "
+            "features. Encode them in a step before, for example with OneHotEncoder in a "
+            "ColumnTransformer, which skl2onnx exports."
+        )
     with warnings.catch_warnings(action="ignore"):  # the samples have no feature names
         embeddings = operator.raw_operator.transform(np.hstack(_zeros(operator)))
     n_samples = operator.inputs[0].get_first_dimension()

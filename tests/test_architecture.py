@@ -20,7 +20,7 @@ LAYERS = [
     {"training"},
     {"losses"},
     {"mining", "distances", "_input_validation"},
-    {"_input_layout", "metrics", "augmentation", "datasets", "display"},
+    {"_input_layout", "_table_encoder", "metrics", "augmentation", "datasets", "display"},
     {"networks"},
     {"_labels", "_parameters", "exceptions"},
 ]

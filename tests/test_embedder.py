@@ -9,15 +9,17 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 import torch
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_circles
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -433,7 +435,7 @@ class TestFailedFit:
         frame = pd.DataFrame(X[:, :2], columns=["a", "b"])
         for samples, labels, parameters in [
             (frame, np.zeros(150), {}),
-            (frame.replace(frame.iloc[0, 0], np.nan), y, {}),
+            (frame.replace(frame.iloc[0, 0], np.inf), y, {}),
             (frame, y, {"margin": -1}),
         ]:
             with pytest.raises(ValueError, match=r"."):
@@ -634,3 +636,95 @@ def test_samples_per_class_with_data_loader(make_embedder, blobs):
     net = TripletNet(iterator_train=DataLoader)
     with pytest.raises(InvalidParameterError, match=r"'samples_per_class' parameter.*DataLoader"):
         make_embedder(net=net, samples_per_class=3).fit(*blobs)
+
+
+class TestMixedTables:
+    """DataFrames with categorical features and missing values."""
+
+    @pytest.fixture
+    def mixed(self):
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame(
+            {
+                "size": rng.normal(size=120),
+                "color": rng.choice(["red", "green", "blue"], 120),
+                "count": pd.array(rng.integers(9, size=120), dtype="Int64"),
+                "ok": rng.random(120) < 0.5,
+            }
+        )
+        y = np.where((frame["color"] == "red") ^ (frame["size"] > 0), "yes", "no")
+        frame.loc[::7, "size"] = np.nan
+        frame.loc[::11, "color"] = None
+        frame.loc[::13, "count"] = pd.NA
+        return frame, y
+
+    def test_cross_val_score(self, make_embedder, mixed):
+        frame, y = mixed
+        pipeline = make_pipeline(make_embedder(max_epochs=15), KNeighborsClassifier(15))
+        assert cross_val_score(pipeline, frame, y).mean() > 0.75
+
+    def test_attributes(self, make_embedder, mixed):
+        frame, y = mixed
+        embedder = make_embedder().fit(frame, y)
+        assert embedder.n_features_in_ == 4
+        assert embedder.input_shape_ == (4,)
+        assert list(embedder.feature_names_in_) == list(frame.columns)
+        assert embedder.transform(frame.iloc[:3]).shape == (3, 32)
+        assert len(embedder.get_feature_names_out()) == 32
+
+    def test_unknown_categories_and_missing_values_in_transform(self, make_embedder, mixed):
+        frame, y = mixed
+        embedder = make_embedder().fit(frame, y)
+        new = frame.iloc[:4].assign(color=["violet", None, "red", "blue"], ok=[True, None] * 2)
+        assert np.isfinite(embedder.transform(new)).all()
+
+    def test_infinity(self, make_embedder, mixed):
+        frame, y = mixed
+        embedder = make_embedder().fit(frame, y)
+        with pytest.raises(ValueError, match="infinity in column 'size'"):
+            embedder.transform(frame.assign(size=np.inf))
+
+    def test_columns_by_name(self, make_embedder, mixed):
+        frame, y = mixed
+        embedder = make_embedder().fit(frame, y)
+        with pytest.raises(ValueError, match="feature names"):
+            embedder.transform(frame[["color", "size", "count", "ok"]])
+        with pytest.raises(ValueError, match="not numeric"):
+            embedder.transform(frame.assign(size="large"))
+
+    def test_polars(self, make_embedder, mixed):
+        frame, y = mixed
+        columns = {name: column.astype(object) for name, column in frame.items()}
+        polars = pl.DataFrame(
+            {name: column.where(column.notna(), None).to_list() for name, column in columns.items()}
+        )
+        expected = make_embedder().fit(frame, y).transform(frame)
+        assert_array_equal(make_embedder().fit(polars, y).transform(polars), expected)
+
+    def test_partial_fit(self, make_embedder, mixed):
+        """Categories that are not in the first chunk are unknown."""
+        frame, y = mixed
+        embedder = make_embedder().partial_fit(frame[:60], y[:60])
+        embedder.partial_fit(frame[60:].assign(color="violet"), y[60:])
+        assert embedder.n_iter_ == 2
+
+    def test_numbers_as_categories(self, make_embedder, iris):
+        X, y = iris
+        embedder = make_embedder(categorical_features=[0]).fit(X.round(), y)
+        assert embedder.net_.module_.backbone.plain[0].weight.shape[2] > 4
+
+    def test_categorical_features_of_images(self, make_image_embedder):
+        X, y = np.zeros((4, 8, 8), np.uint8), [0, 0, 1, 1]
+        with pytest.raises(InvalidParameterError, match=r"categorical_features.*images"):
+            make_image_embedder(categorical_features=[0]).fit(X, y)
+
+    def test_missing_values_of_images(self, make_image_embedder):
+        X = np.full((4, 8, 8), np.nan)
+        with pytest.raises(ValueError, match="X contains NaN"):
+            make_image_embedder().fit(X, [0, 0, 1, 1])
+
+    def test_missing_values_of_sparse_matrices(self, make_embedder, iris):
+        X, y = iris
+        X = sparse.csr_array(np.where(X > 6, np.nan, X))
+        with pytest.raises(ValueError, match="X contains NaN"):
+            make_embedder().fit(X, y)

@@ -283,3 +283,20 @@ class TestErrors:
         monkeypatch.delitem(sys.modules, "sktriplet.onnx")
         with pytest.raises(ImportError, match=r"pip install sktriplet\[onnx\]"):
             importlib.import_module("sktriplet.onnx")
+
+
+class TestMissingValues:
+    @pytest.mark.parametrize("offset", [0, 1e7])
+    @pytest.mark.parametrize("fit_with_missing", [False, True])
+    def test_same_as_transform(self, make_embedder, digits, fit_with_missing, offset):
+        X, y = digits[0][:, 10:16].astype(float) + offset, digits[1]
+        missing = X.copy()
+        missing[::3, 2] = missing[::5, 4] = np.nan
+        embedder = make_embedder().fit(missing if fit_with_missing else X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, missing)
+
+    def test_categorical_features(self, make_embedder):
+        frame = pd.DataFrame({"a": ["x", "y"] * 10, "b": np.arange(20.0)})
+        embedder = make_embedder().fit(frame, [0, 1] * 10)
+        with pytest.raises(ValueError, match=r"categorical features\. Encode them"):
+            to_onnx(embedder, frame[:1])

@@ -9,6 +9,7 @@ import zipfile
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal, assert_equal
@@ -61,6 +62,19 @@ def by_skops(estimator):
 def roundtrip(request):
     """Save an estimator and load it."""
     return request.param
+
+
+def test_mixed_table(roundtrip, make_embedder):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.random(60), "color": rng.choice(["red", None, "blue"], 60)})
+    frame.loc[::7, "size"] = np.nan
+    y = frame["color"] == "red"
+    embedder = make_embedder(warm_start=True).fit(frame, y)
+    loaded = roundtrip(embedder)
+    assert_array_equal(loaded.transform(frame), embedder.transform(frame))
+    assert_array_equal(
+        loaded.fit(frame, y).transform(frame), embedder.fit(frame, y).transform(frame)
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +310,8 @@ class TestDamagedFile:
             lambda state: state["net_"].pop("history"),
             lambda state: state["net_"].update(history="[{"),
             lambda state: state.update(net_=None),
-            lambda state: state.update(input_shape_=(6,)),
+            lambda state: state["_encoder"].update(n_outputs=6),
+            lambda state: state.pop("_encoder"),
             lambda state: state.update(input_shape_=(1, 5)),
             lambda state: state.pop("_scaler"),
             lambda state: state["_fit_parameters"].update(n_components=7),

@@ -13,6 +13,7 @@ import traceback
 import warnings
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
@@ -37,7 +38,8 @@ SETTINGS = {
     "samples_per_class": [2, 5, 50],
     "max_epochs": [1, 3],
     "lr": [1e-4, 2e-3, 0.5],
-    "early_stopping": [False, True],
+    "cross_fit": [False, True],
+    "early_stopping": [False, True, "auto"],
     "validation_fraction": [0.1, 0.5],
     "precision": ["float32", "bfloat16"],
     "augment": [None, "crop_erase", "crop_flip_erase"],
@@ -81,7 +83,16 @@ def random_case(seed):
     X[:, rng.random(n_features) < 0.2] = rng.normal()
     X[rng.random(X.shape) < rng.choice([0, 0.5, 0.95])] = 0
     X = X[rng.integers(n_samples, size=n_samples)] if rng.random() < 0.3 else X
-    return embedder, csr_array(X) if rng.random() < 0.3 else X, y
+    if rng.random() < 0.3:
+        return embedder, csr_array(X), y
+    X[rng.random(X.shape) < rng.choice([0, 0.3])] = np.nan
+    if rng.random() < 0.5:
+        return embedder, X, y
+    frame = pd.DataFrame(X).add_prefix("x")
+    for name in ("text", "other text"):
+        categories = np.array([*"abcdefghijklmnop", None, np.nan], dtype=object)
+        frame[name] = rng.choice(categories[-rng.integers(2, 19) :], n_samples)
+    return embedder, frame, y
 
 
 def check(seed):
@@ -91,7 +102,7 @@ def check(seed):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            embedder.fit(X, y)
+            crossed = embedder.fit_transform(X, y)
             embedded = embedder.transform(X)
             again = clone(embedder).fit(X, y).transform(X)
     except (InvalidParameterError, DivergenceError, ValueError) as error:
@@ -104,6 +115,8 @@ def check(seed):
     assert embedded.shape == (len(y), embedder.n_components)
     assert embedded.dtype == np.float32
     assert np.isfinite(embedded).all()
+    assert crossed.shape == embedded.shape
+    assert np.isfinite(crossed).all()
     if embedder.normalize:
         assert (np.linalg.norm(embedded.astype(float), axis=1) < 1 + 1e-5).all()
     assert_array_equal(again, embedded)
