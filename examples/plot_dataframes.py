@@ -2,9 +2,9 @@
 DataFrames with mixed column types
 ==================================
 
-This example embeds a pandas DataFrame with categorical columns and missing values, and returns a
-DataFrame with the same index. As with all scikit-learn transformers, the output type is configured
-with ``set_output``.
+This example embeds a pandas DataFrame with categorical columns and missing values, without
+preprocessing, and returns a DataFrame with the same index. As with all scikit-learn transformers,
+the output type is configured with ``set_output``.
 """
 
 # %%
@@ -52,22 +52,14 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 print(X_train.head().round(1).to_string())
 
 # %%
-# Build the pipeline
-# ------------------
-# Categorical columns are one-hot encoded, and missing values are imputed. With
-# ``set_output(transform="pandas")``, each step of the pipeline returns a DataFrame.
+# Fit the embedder
+# ----------------
+# The columns of text are recognized as categorical features. With
+# ``set_output(transform="pandas")``, the embedder returns a DataFrame.
 
-preprocessor = make_column_transformer(
-    (
-        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-        make_column_selector(dtype_exclude="number"),
-    ),
-    (SimpleImputer(add_indicator=True), make_column_selector(dtype_include="number")),
-    verbose_feature_names_out=False,
-)
-embedder = make_pipeline(preprocessor, TripletEmbedder(n_components=8, random_state=0))
-embedder.set_output(transform="pandas").fit(X_train, y_train)
-print(f"input features of the network: {list(embedder[-1].feature_names_in_)}")
+embedder = TripletEmbedder(n_components=16, random_state=0).set_output(transform="pandas")
+embedder.fit(X_train, y_train)
+print(f"features: {list(embedder.feature_names_in_)}")
 
 # %%
 # Embed the test samples
@@ -84,7 +76,15 @@ print(X_test.iloc[neighbors[0]].assign(type=y_test[neighbors[0]]).round(1).to_st
 # %%
 # Compare with scaled features
 # ----------------------------
+# Other transformers need encoders and imputation first.
 
+preprocessor = make_column_transformer(
+    (
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        make_column_selector(dtype_exclude="number"),
+    ),
+    (SimpleImputer(add_indicator=True), make_column_selector(dtype_include="number")),
+)
 scaler = make_pipeline(preprocessor, StandardScaler()).set_output(transform="pandas")
 models = {"scaled features": scaler.fit(X_train), "TripletEmbedder": embedder}
 for name, model in models.items():
