@@ -208,13 +208,13 @@ def build_network(
     *,
     seed: int,
     offset: NDArray | None = None,
-    start: nn.Module | None = None,
+    start: EmbeddingNetwork | None = None,
 ) -> EmbeddingNetwork:
     """Build the network that an embedder trains.
 
     Without a `scaler` inputs are not standardized. An `offset` has already been subtracted from
     the features. Training starts from the weights of the
-    backbone `start`, if there is one.
+    network `start`, if there is one.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def build_network(
         backbone = _build_backbone(embedder, X, layout, standardizer, seed)
     _check_network_params(embedder, layout, backbone)
     if start is not None:
-        _load_weights(backbone, start, owner=type(embedder).__name__)
+        _load_weights(backbone, start, standardizer, owner=type(embedder).__name__)
     return EmbeddingNetwork(
         backbone,
         input_layout=layout.converter(contiguous=not isinstance(embedder.module, str)),
@@ -353,9 +353,16 @@ def _check_network_params(embedder: Any, layout: InputLayout, backbone: nn.Modul
             )
 
 
-def _load_weights(backbone: nn.Module, start: nn.Module, owner: str) -> None:
+def _load_weights(
+    backbone: nn.Module, start: EmbeddingNetwork, standardizer: Standardizer | None, owner: str
+) -> None:
+    state = start.backbone.state_dict()
+    if (start.scaler is None) != (standardizer is None):
+        # Edges of bins are in the units of the features that the backbone receives.
+        own = backbone.state_dict()
+        state |= {name: own[name] for name in own if name.endswith("bin_edges")}
     try:
-        backbone.load_state_dict(start.state_dict())
+        backbone.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"{owner} cannot continue training a network of a different shape: n_components, "

@@ -37,11 +37,12 @@ from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.networks._embedding_network import validate_network
 from sktriplet.training import TripletNet
-from sktriplet.training._data import ArrayDataset, CrossFittingDataset, as_tensor
+from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
 from sktriplet.training._early_stopping import early_stopping
 from sktriplet.training._out_of_fold import (
     assign_folds,
+    can_leave_folds_out,
     cross_fitted,
     out_of_fold_stopping,
     prefer_cross_fitted,
@@ -146,13 +147,15 @@ class TripletEmbedder(
         which there are as many as members. These out-of-fold samples serve `early_stopping`, and
         `fit_transform` returns cross-fitted embeddings if neighbors are more reliable among them;
         see there. Samples of classes with fewer than two samples per fold are in no fold. Only
-        used when the network is an ensemble, when at least 50 samples are in a fold, and in
-        training from scratch: neither by `partial_fit`, nor when `warm_start` continues.
+        used with at least four members, when at least 100 samples are in a fold, with balanced
+        batches, and in training from scratch: neither by `partial_fit`, nor when `warm_start`
+        continues. A custom `module` is cross-fitted if it has an attribute `n_members` and a
+        true attribute `members_are_independent`: no two members share weights.
     early_stopping : "auto" or bool, default="auto"
         Whether to stop training when a validation score no longer improves, and to restore the
         weights of the best epoch. If the ensemble is cross-fitted, the score is computed from
         the out-of-fold embeddings of training samples: the negative Brier score of the class
-        frequencies among their 30 nearest neighbors. Otherwise, True holds out samples, whose score
+        frequencies among their 30 nearest neighbors, or fewer if classes are small. Otherwise, True holds out samples, whose score
         is the fraction of their 5 nearest training samples that share their class, and
         "auto" does not stop. The schedule of the learning rate does not change.
     validation_fraction : float, default=0.1
@@ -198,7 +201,8 @@ class TripletEmbedder(
     cross_fitted_ : bool
         Whether the embeddings that `fit_transform` returns are cross-fitted.
     validation_scores_ : list of float or None
-        Validation score after each epoch; see `early_stopping`. None without early stopping.
+        Validation score after each epoch of the latest fit; see `early_stopping`. None without
+        early stopping.
     best_validation_score_ : float or None
         Largest validation score.
     n_features_in_ : int
@@ -377,11 +381,11 @@ class TripletEmbedder(
         net = fitted["net_"]
         with (
             self._threads(fitted["input_shape_"]),
-            self._early_stopping(net, dataset) as training_set,
+            self._stopping(net, dataset) as training_set,
             sklearn_callbacks(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
-            if isinstance(dataset, CrossFittingDataset) and prefer_cross_fitted(net, dataset):
+            if dataset.folds is not None and prefer_cross_fitted(net, dataset):
                 fitted["_folds"] = dataset.folds
         set_fitted_attributes(self, fitted)
         return self
@@ -531,9 +535,9 @@ class TripletEmbedder(
 
     @property
     def validation_scores_(self) -> list[float] | None:
-        """Validation score after each epoch."""
-        name = "validation_score"
-        return [epoch[name] for epoch in self.net_.history if name in epoch] or None
+        """Validation score after each epoch of the latest fit."""
+        name, epochs = "validation_score", self.net_.history[self._first_epoch :]
+        return [epoch[name] for epoch in epochs if name in epoch] or None
 
     @property
     def best_validation_score_(self) -> float | None:
@@ -570,7 +574,7 @@ class TripletEmbedder(
             if is_chunk or scaler is None:
                 scaler = partial_fit_scaler(scaler, data.X, data.layout)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        start = self.net_.module.backbone if resume else None
+        start = self.net_.module if resume else None
         settings = {"random_state": seed, "device": str(device)}
         if is_chunk:
             settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
@@ -591,7 +595,7 @@ class TripletEmbedder(
         folds = None
         if resume:
             net.resume_from(self.net_)
-        elif self.cross_fit and not is_chunk:
+        elif self.cross_fit and not is_chunk and can_leave_folds_out(net):
             folds = assign_folds(labels, network.n_members, np.random.default_rng(seed))
         fitted |= {
             "net_": net,
@@ -599,12 +603,11 @@ class TripletEmbedder(
             "_offset": offset,
             "_class_order": order,
             "_folds": None,
+            "_first_epoch": len(net.history) if resume else 0,
             "_n_features_out": n_components,
             "_fit_parameters": self.get_params(deep=False),
         }
-        if folds is None:
-            return fitted, ArrayDataset(X, labels)
-        return fitted, CrossFittingDataset(X, labels, folds)
+        return fitted, ArrayDataset(X, labels, folds)
 
     def _validate_settings(self) -> torch.device:
         """Check everything that does not depend on the data, and resolve the device."""
@@ -629,11 +632,9 @@ class TripletEmbedder(
         is_small = isinstance(self.module, str) and len(input_shape) == 1
         return one_thread() if is_small else nullcontext()
 
-    def _early_stopping(
-        self, net: TripletNet, dataset: ArrayDataset
-    ) -> AbstractContextManager[Any]:
+    def _stopping(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
         settings: dict[str, Any] = {"n_iter_no_change": self.n_iter_no_change, "tol": self.tol}
-        if self.early_stopping and isinstance(dataset, CrossFittingDataset):
+        if self.early_stopping and dataset.folds is not None:
             return out_of_fold_stopping(net, dataset, **settings)
         if not self.early_stopping or isinstance(self.early_stopping, str):
             return nullcontext(dataset)

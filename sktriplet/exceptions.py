@@ -7,6 +7,7 @@ __all__ = [
     "DivergenceError",
     "InvalidParameterError",
     "OverfittingWarning",
+    "SuspiciousFeatureWarning",
     "UnreadableImageWarning",
 ]
 

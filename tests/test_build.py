@@ -96,9 +96,16 @@ class TestBuildNetwork:
 
     def test_start_keeps_bins(self):
         X = np.random.default_rng(0).random((50, 2))
-        start = build(TripletEmbedder(), X).backbone
+        start = build(TripletEmbedder(), X)
         edges = edges_of_bins(X.round(), seed=1, start=start)
-        assert_array_equal(edges, start.encoding.bin_edges)
+        assert_array_equal(edges, start.backbone.encoding.bin_edges)
+
+    def test_bins_in_new_units(self):
+        """Without standardization, edges of standardized features would be wrong."""
+        X = np.random.default_rng(0).normal(50, 2, size=(50, 2)).astype(np.float32)
+        scaler = partial_fit_scaler(None, X, TableLayout((2,)))
+        start = build(TripletEmbedder(), X, scaler=scaler)
+        assert_array_equal(edges_of_bins(X, start=start), edges_of_bins(X))
 
     def test_seed(self):
         def weights(seed):

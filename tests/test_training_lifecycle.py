@@ -527,17 +527,17 @@ class TestCheckpointOfSkorch:
         assert second.n_iter_ == first.n_iter_ == 2
         assert torch.equal(weights(first), weights(second))
 
-    def test_best_epoch_is_not_in_checkpoint(self, make_embedder, blobs, tmp_path, spy):
+    def test_best_epoch_is_not_in_checkpoint(self, make_embedder, digits, tmp_path, spy):
         """It has the weights of the last epoch only."""
 
         def score(net, **kwargs):
-            net.history[-1]["validation_score"] = -len(net.history)
+            net.history[-1]["validation_score"] = 10.0 - len(net.history)
 
         def fit(max_epochs):
             checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
             hooks = spy(on_epoch_end=score)
             net = TripletNet(callbacks=[hooks, checkpoint, LoadInitState(checkpoint)])
-            return make_embedder(net=net, max_epochs=max_epochs).fit(*blobs)
+            return make_embedder(net=net, max_epochs=max_epochs, n_members=4).fit(*digits)
 
         fit(2)
         with pytest.warns(UserWarning, match=r"best epoch, 1, .* Use .*ResumableCheckpoint"):

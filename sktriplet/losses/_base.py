@@ -113,7 +113,8 @@ def accepts_stacks(criterion: Any) -> bool:
 def _spread(embeddings: Tensor) -> Tensor:
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     from_mean = embeddings - embeddings.mean(dim=-2, keepdim=True)
-    return torch.linalg.vector_norm(from_mean, dim=(-2, -1)) / embeddings.shape[-2] ** 0.5
+    n_samples = max(embeddings.shape[-2], 1)
+    return torch.linalg.vector_norm(from_mean, dim=(-2, -1)) / n_samples**0.5
 
 
 def class_sizes(labels: Tensor) -> Tensor:
@@ -143,6 +144,11 @@ def check_labels(labels: Any, embeddings: Tensor) -> Tensor:
         raise ValueError(
             "labels and embeddings must have the same length, "
             f"got {labels.shape[-1]} and {embeddings.shape[-2]}."
+        )
+    if labels.ndim > 1 and len(labels) != len(embeddings):
+        raise ValueError(
+            "labels and embeddings must have the same number of batches, "
+            f"got {len(labels)} and {len(embeddings)}."
         )
     return labels.expand(embeddings.shape[:-1]).contiguous()
 

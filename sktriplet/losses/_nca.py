@@ -65,12 +65,15 @@ def nca_loss(distances: Tensor, labels: Tensor, temperature: float) -> Tensor:
     smallest = torch.finfo(logits.dtype).min
     positive_logits = logits.masked_fill(is_other, smallest)
     largest, nearest = positive_logits.detach().max(dim=-1, keepdim=True)
-    has_positive = (largest != smallest).squeeze(-1)
+    has_positive = ~is_other.all(dim=-1)
     # The ratio of the probabilities among all samples and among positives is the same for each
     # positive. torch's log_softmax is several times faster than its logsumexp.
     log_p = logits.log_softmax(dim=-1).gather(-1, nearest)
     log_p -= positive_logits.log_softmax(dim=-1).gather(-1, nearest)
-    losses = log_p.squeeze(-1).neg().masked_fill(~has_positive, 0)
+    # All positives are infinitely far if the largest logit is that of another sample.
+    is_infinite = (largest == smallest).squeeze(-1)
+    losses = log_p.squeeze(-1).neg().masked_fill(is_infinite, torch.inf)
+    losses = losses.masked_fill(~has_positive, 0)
     return losses.sum(dim=-1) / has_positive.sum(dim=-1).clamp(min=1)
 
 

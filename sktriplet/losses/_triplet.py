@@ -227,6 +227,7 @@ class TripletLoss(BatchLoss):
         values = torch.stack(
             (losses, torch.ones_like(is_active), is_active, d_ap.detach(), d_an.detach())
         )
+        values = values.to(torch.promote_types(values.dtype, torch.float32))
         if distances.ndim == 2:
             sums = values.sum(dim=1)
         else:

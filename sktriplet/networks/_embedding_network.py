@@ -99,6 +99,8 @@ class EmbeddingNetwork(nn.Module):
     ----------
     n_members : int
         Number of members of the backbone, 1 if it is not an ensemble.
+    members_are_independent : bool
+        Whether no two members share weights, as the backbone declares by the same attribute.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class EmbeddingNetwork(nn.Module):
         self.normalize = normalize
         self.precision = precision
         self.n_members: int = getattr(backbone, "n_members", 1)
+        self.members_are_independent = bool(getattr(backbone, "members_are_independent", False))
 
     def forward(self, X: Tensor) -> Tensor:
         """Embed a batch.

@@ -73,6 +73,8 @@ class MLPEnsemble(nn.Module):
     torch.Size([5, 6])
     """
 
+    members_are_independent = True
+
     def __init__(
         self,
         input_shape: tuple[int, ...],
@@ -240,7 +242,8 @@ class PiecewiseLinearEncoding(nn.Module):
         lower = self.bin_edges[:, :-1, None]
         width = self.bin_edges[:, 1:, None] - lower
         # (n_features, n_bins, B)
-        position = (X[:, None] - lower) * width.reciprocal().masked_fill(width == 0, 0)
+        is_empty = width < torch.finfo(width.dtype).tiny  # The reciprocal would overflow.
+        position = (X[:, None] - lower) * width.reciprocal().masked_fill(is_empty, 0)
         return (2 * position.clamp(0, 1) - 1).flatten(0, 1)
 
 

@@ -67,7 +67,9 @@ class ResumableCheckpoint(Callback):
         **kwargs : dict
             Ignored, present for compatibility with skorch.
         """
-        self.fingerprint_ = _fingerprint(net, net.get_dataset(X, y))
+        dataset = _base_dataset(net.get_dataset(X, y))
+        self.fingerprint_ = _fingerprint(net, dataset)
+        self.folds_ = getattr(dataset, "folds", None)
         if not os.path.exists(self.path):
             return
         saved = torch.load(self.path, map_location=net.device, weights_only=True)
@@ -83,6 +85,8 @@ class ResumableCheckpoint(Callback):
         for name, component in stateful_components(net).items():
             component.load_state_dict(saved["weights"][name])
         net.best_weights_ = saved["best_weights"]
+        if self.folds_ is not None:  # With another seed, members would not leave out the same.
+            self.folds_[:] = saved["folds"].numpy()
         load_optimizer_state(net, saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
 
@@ -105,6 +109,7 @@ class ResumableCheckpoint(Callback):
         state = {
             "weights": {name: item.state_dict() for name, item in stateful_components(net).items()},
             "best_weights": net.best_weights_,
+            "folds": None if self.folds_ is None else torch.from_numpy(self.folds_),
             "optimizer": get_optimizer_state(net),
             "history": history_to_json(net.history),
             "fingerprint": self.fingerprint_,
@@ -133,10 +138,14 @@ def history_to_json(history: History) -> str:
     )
 
 
-def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
-    """Describe everything that determines a training step except the seed and the network."""
+def _base_dataset(dataset: Any) -> Any:
     while isinstance(dataset, Subset):  # The held-out samples follow from the seed.
         dataset = dataset.dataset
+    return dataset
+
+
+def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
+    """Describe everything that determines a training step except the seed and the network."""
     data = ""
     if isinstance(dataset, ArrayDataset):
         n_samples = len(dataset)
@@ -153,6 +162,7 @@ def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
         "loss": str(net.criterion_),
         "optimizer": f"{type(net.optimizer_).__name__} {settings}",
         "batches": str([net.batch_size, net.samples_per_class, net.min_batches]),
+        "cross-fitting": str(getattr(dataset, "folds", None) is not None),
     }
     # The address of a function differs between processes.
     return {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in descriptions.items()}

@@ -18,12 +18,18 @@ class ArrayDataset(Dataset):
 
     Samples are not copied: a memory map stays on disk, and a sparse matrix is converted to
     dense tensors batch by batch. If y is None, labels are zeros, because skorch's iterators yield
-    pairs.
+    pairs. With cross-fitting, each sample is in a fold.
     """
 
-    def __init__(self, X: ArrayLike | csr_array, y: ArrayLike | None = None):
+    def __init__(
+        self,
+        X: ArrayLike | csr_array,
+        y: ArrayLike | None = None,
+        folds: NDArray | None = None,
+    ):
         self.X: Any = csr_array(X) if issparse(X) else np.asarray(X)
         self.y = np.zeros(len(self), dtype=np.int64) if y is None else np.asarray(y)
+        self.folds = folds
         check_consistent_length(self.X, self.y)
 
     def __len__(self) -> int:
@@ -43,22 +49,6 @@ class ArrayDataset(Dataset):
         return torch.from_numpy(batch), torch.from_numpy(labels)
 
 
-class CrossFittingDataset(ArrayDataset):
-    """Samples whose labels are pairs (label, fold), of shape (B, 2) in a batch.
-
-    The attribute `y` has the labels alone.
-    """
-
-    def __init__(self, X: Any, y: NDArray, folds: NDArray):
-        super().__init__(X, y)
-        self.folds = folds
-
-    def __getitem__(self, indices: Any) -> tuple[Tensor, Tensor]:
-        samples, labels = super().__getitem__(indices)
-        folds = torch.from_numpy(np.array(self.folds[indices])).to(labels.dtype)
-        return samples, torch.stack((labels, folds), dim=-1)
-
-
 def labels_of(dataset: Any) -> NDArray:
     """Return the labels of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
@@ -73,11 +63,22 @@ def samples_of(dataset: Any) -> NDArray | csr_array:
     return dataset.X
 
 
+def folds_of(dataset: Any) -> NDArray | None:
+    """Return the folds of the samples of a dataset, or of a subset of one, if it has any."""
+    if isinstance(dataset, Subset):
+        folds = folds_of(dataset.dataset)
+        return None if folds is None else folds[np.asarray(dataset.indices)]
+    return getattr(dataset, "folds", None)
+
+
 class BatchLoader:
     """Loader that takes each batch as one slice: of the sampler, or of consecutive samples.
 
-    A :class:`torch.utils.data.DataLoader` fetches and collates single samples.
+    A :class:`torch.utils.data.DataLoader` fetches and collates single samples. The attribute
+    ``indices`` has the samples of the current batch.
     """
+
+    indices: Any = None
 
     def __init__(
         self,
@@ -97,10 +98,12 @@ class BatchLoader:
         return len(self.batch_sampler)  # type: ignore[arg-type]  # torch declares no __len__
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.batch_sampler is None:
+        batches: Any = self.batch_sampler
+        if batches is None:
             starts = range(0, len(self.dataset), self.batch_size)
-            return (self.dataset[start : start + self.batch_size] for start in starts)
-        return (self.dataset[indices] for indices in self.batch_sampler)
+            batches = (slice(start, start + self.batch_size) for start in starts)
+        for self.indices in batches:
+            yield self.dataset[self.indices]
 
 
 def as_tensor(array: NDArray | csr_array) -> Tensor:

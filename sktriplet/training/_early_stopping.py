@@ -45,17 +45,6 @@ def early_stopping(
         yield subset(dataset, training)
 
 
-@contextmanager
-def stop_early(net: Any, scoring: Callback, *, n_iter_no_change: int, tol: float) -> Iterator[None]:
-    """Score after each epoch, stop without an improvement, and restore the best weights.
-
-    Among epochs with the same score, the first is the best.
-    """
-    stopping = BestWeightsEarlyStopping(n_iter_no_change, tol)
-    with net.temporary_callbacks(first=scoring, last=stopping):
-        yield
-
-
 def stratified_holdout(
     labels: NDArray, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -90,7 +79,27 @@ def stratified_holdout(
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
-class RetrievalScoring(Callback):
+class EpochScoring(Callback):
+    """Record scores after each epoch, and save the weights of the best one.
+
+    It runs before the net's own callbacks: a checkpoint has the best weights of its epoch.
+    """
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Record ``validation_score`` and possibly others."""
+        for name, score in self.scores(net).items():
+            net.history.record(name, score)
+        scores = _scores(net)
+        if np.argmax(scores) == len(scores) - 1:
+            components = stateful_components(net).items()
+            net.best_weights_ = {name: deepcopy(item.state_dict()) for name, item in components}
+
+    def scores(self, net: Any) -> dict[str, float]:
+        """Return the scores of the current weights by name."""
+        raise NotImplementedError
+
+
+class RetrievalScoring(EpochScoring):
     """Score held-out samples by their nearest training samples after each epoch.
 
     Records ``validation_score``, the precision at 5 of held-out samples that retrieve training
@@ -102,14 +111,15 @@ class RetrievalScoring(Callback):
         self.queries = queries
         self.references = references
 
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Embed the samples and record the scores."""
+    def scores(self, net: Any) -> dict[str, float]:
+        """Embed the samples and score them."""
         references = net.embed(samples_of(self.references)), labels_of(self.references)
         queries = net.embed(samples_of(self.queries)), labels_of(self.queries)
-        net.history.record("validation_score", precision_at_k(*queries, *references))
         training = references[0][: len(self.queries)], references[1][: len(self.queries)]
-        score = precision_at_k(*training, *references, exclude_self=True)
-        net.history.record("training_score", score)
+        return {
+            "validation_score": precision_at_k(*queries, *references),
+            "training_score": precision_at_k(*training, *references, exclude_self=True),
+        }
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Warn if the network has overfitted."""
@@ -168,7 +178,7 @@ def precision_at_k(
 
 
 class BestWeightsEarlyStopping(Callback):
-    """Stop without an improvement, and restore the weights of the best epoch.
+    """Stop without an improvement, and restore the best weights, which `EpochScoring` saves.
 
     The state is in the net, so that training which resumes from a checkpoint stops at the same
     epoch: the scores in its history, and the best weights in ``best_weights_``.
@@ -183,11 +193,7 @@ class BestWeightsEarlyStopping(Callback):
         net.is_stopped_ = self._has_to_stop(net)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Save the weights of the best epoch so far, and stop training as skorch does."""
-        scores = _scores(net)
-        if np.argmax(scores) == len(scores) - 1:
-            components = stateful_components(net).items()
-            net.best_weights_ = {name: deepcopy(item.state_dict()) for name, item in components}
+        """Stop training as skorch does."""
         if self._has_to_stop(net):
             raise KeyboardInterrupt
 
@@ -218,6 +224,19 @@ class BestWeightsEarlyStopping(Callback):
 def _scores(net: Any) -> list[float]:
     name = "validation_score"
     return [epoch[name] for epoch in net.history[net.first_epoch_ :] if name in epoch]
+
+
+@contextmanager
+def stop_early(
+    net: Any, scoring: EpochScoring, *, n_iter_no_change: int, tol: float
+) -> Iterator[None]:
+    """Score after each epoch, stop without an improvement, and restore the best weights.
+
+    Among epochs with the same score, the first is the best.
+    """
+    stopping = BestWeightsEarlyStopping(n_iter_no_change, tol)
+    with net.temporary_callbacks(first=scoring, last=stopping):
+        yield
 
 
 def subset(dataset: Any, indices: NDArray[np.int64]) -> Subset:

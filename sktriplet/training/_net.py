@@ -21,13 +21,7 @@ from torch.utils.data import Subset
 from sktriplet.exceptions import CollapseWarning, DivergenceError, InvalidParameterError
 from sktriplet.losses import TripletNCALoss
 from sktriplet.losses._base import accepts_stacks
-from sktriplet.training._data import (
-    ArrayDataset,
-    BatchLoader,
-    CrossFittingDataset,
-    as_tensor,
-    labels_of,
-)
+from sktriplet.training._data import ArrayDataset, BatchLoader, as_tensor, folds_of, labels_of
 from sktriplet.training._device import has_fused_adam
 from sktriplet.training._distributed import (
     broadcast_buffers,
@@ -119,8 +113,10 @@ class TripletNet(NeuralNet):
     """
 
     callbacks_: list[tuple[str, Any]]
-    best_weights_: dict[str, dict[str, Any]] | None
-    _has_folds = False
+    # State of early stopping.
+    is_stopped_ = False
+    best_weights_: dict[str, dict[str, Any]] | None = None
+    _training_loader: BatchLoader | None = None
 
     def __init__(
         self,
@@ -184,7 +180,6 @@ class TripletNet(NeuralNet):
         dataset = self.get_dataset(X, y)
         if y is None and self.train_split and _has_labels(dataset):
             y = labels_of(dataset)
-        self._has_folds = isinstance(_base_dataset(dataset), CrossFittingDataset)
         training_set, self._validation_set = super().get_split_datasets(dataset, y, **fit_params)
         return training_set, self._validation_set
 
@@ -220,7 +215,8 @@ class TripletNet(NeuralNet):
         if not training:  # The same batches in each epoch, for comparable losses.
             return BatchLoader(dataset, self.batch_size, list(sampler))
         sampler.epoch = len(self.history)
-        return BatchLoader(dataset, self.batch_size, sampler)
+        self._training_loader = BatchLoader(dataset, self.batch_size, sampler)
+        return self._training_loader
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Record the number of batches, on which the learning rate depends."""
@@ -405,11 +401,12 @@ class TripletNet(NeuralNet):
         criterion = unwrap_ddp(self.criterion_)
         have_same_shape = len({part.shape for part in parts}) == 1
         at_once = accepts_stacks(criterion) and have_same_shape and len(parts) > 1
-        if self._has_folds:
-            codes, folds = to_tensor(y_true, device=self.device).unbind(1)
-            labels = [codes] * len(parts)
-            if training:
-                parts, labels = leave_folds_out(parts, codes, folds, equal_sizes=at_once)
+        folds = self._folds_of_batch() if training and len(parts) > 1 else None
+        if folds is not None:
+            device = parts[0].device
+            targets, folds = to_tensor((y_true, folds), device=device)
+            parts, labels = leave_folds_out(parts, targets, folds, equal_sizes=at_once)
+            at_once = at_once and len({part.shape for part in parts}) == 1
         if at_once:
             parts, labels = [torch.stack(parts)], [torch.stack(labels)]
         losses, statistics = [], []
@@ -418,6 +415,13 @@ class TripletNet(NeuralNet):
             statistics.append(getattr(criterion, "statistics", {}))
         self._batch_statistics = statistics
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean(dim=0)
+
+    def _folds_of_batch(self) -> Tensor | None:
+        """Return the folds of the samples in the current training batch, if there are folds."""
+        if self._training_loader is None:
+            return None
+        folds = folds_of(self._training_loader.dataset)
+        return None if folds is None else torch.from_numpy(folds[self._training_loader.indices])
 
     def train_step(self, batch: Any, **fit_params: Any) -> Any:
         """Take a step and record the criterion's statistics."""
@@ -460,7 +464,7 @@ class TripletNet(NeuralNet):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Switch to evaluation mode, and warn if the embeddings have collapsed."""
         super().on_train_end(net, **kwargs)
-        self._validation_set = None
+        self._validation_set, self._training_loader, self.is_stopped_ = None, None, False
         broadcast_buffers(self.network)
         self._switch_mode(False)
         epochs = [epoch for epoch in self.history if {"spread", "d_ap", "d_an"} <= set(epoch)]
@@ -554,7 +558,7 @@ class StatisticsRecorder:
             return {}
         names = list(self.batches[0][0])
         values = [
-            part[name].float().view(-1)
+            part[name].float().reshape(-1)
             for batch in self.batches
             for name in names
             for part in batch
@@ -569,14 +573,10 @@ class StatisticsRecorder:
         return dict(zip(names, means.T.tolist(), strict=True))
 
 
-def _base_dataset(dataset: Any) -> Any:
+def _has_labels(dataset: Any) -> bool:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    return dataset
-
-
-def _has_labels(dataset: Any) -> bool:
-    return isinstance(_base_dataset(dataset), ArrayDataset)
+    return isinstance(dataset, ArrayDataset)
 
 
 def _check_matches(pattern: Any, names: list[str], owner: str) -> set[str]:

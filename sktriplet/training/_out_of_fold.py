@@ -12,23 +12,32 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNet
-from skorch.callbacks import Callback
 from torch import Tensor
 
 from sktriplet.distances import sqeuclidean
-from sktriplet.training._data import CrossFittingDataset, labels_of, samples_of
-from sktriplet.training._early_stopping import stop_early, subset
+from sktriplet.training._data import ArrayDataset, BatchLoader, samples_of
+from sktriplet.training._early_stopping import EpochScoring, stop_early, subset
 
-# Classes keep a pair in each fold. With fewer samples the score is mostly noise.
-MIN_SAMPLES_PER_FOLD, MIN_SAMPLES = 2, 50
+# With fewer folds, members would miss too many samples. Classes keep a pair in each fold. With
+# fewer samples the score is mostly noise.
+MIN_FOLDS, MIN_SAMPLES_PER_FOLD, MIN_SAMPLES = 4, 2, 100
+# Parts of a batch are shortened to equal sizes if the sizes differ by less.
+MIN_SIZE_RATIO = 0.75
 # Fold of the samples that no member leaves out.
 NO_FOLD = -1
 # Stopping considers probabilities, which many neighbors estimate better; the choice of embeddings
 # is made for few neighbors, to which it matters more.
 MAX_NEIGHBORS, N_NEIGHBORS = 30, 5
 # Caps that keep scoring short compared with an epoch, and with training.
-MAX_SCORED, MAX_REFERENCES = 1_000, 10_000
+MAX_SCORED, MAX_REFERENCES, MIN_SCORED_PER_CLASS = 1_000, 10_000, 16
+
+
+def can_leave_folds_out(net: Any) -> bool:
+    """Return whether the members of a net's module can be trained on different samples.
+
+    The loader of balanced batches knows the samples of a batch; other iterators do not.
+    """
+    return net.module.members_are_independent and net.iterator_train is BatchLoader
 
 
 def assign_folds(labels: NDArray, n_folds: int, rng: np.random.Generator) -> NDArray | None:
@@ -41,7 +50,7 @@ def assign_folds(labels: NDArray, n_folds: int, rng: np.random.Generator) -> NDA
     """
     counts = np.bincount(labels)
     is_large_enough = counts[labels] >= MIN_SAMPLES_PER_FOLD * n_folds
-    if n_folds < 2 or is_large_enough.sum() < MIN_SAMPLES:
+    if n_folds < MIN_FOLDS or is_large_enough.sum() < MIN_SAMPLES:
         return None
     by_class = np.lexsort((rng.random(len(labels)), labels))
     folds = np.empty(len(labels), np.int8 if n_folds < 128 else np.int64)
@@ -56,13 +65,13 @@ def leave_folds_out(
     """Remove from the part of each member the samples in its fold.
 
     With `equal_sizes`, parts that are longer than the shortest one lose further samples, at equal
-    intervals.
+    intervals, unless it is much shorter.
     """
     kept = [(folds != member).nonzero().squeeze(1) for member in range(len(parts))]
-    if equal_sizes:
-        size = min(len(indices) for indices in kept)
-        steps = torch.arange(size, device=folds.device)
-        kept = [indices[steps * len(indices) // max(size, 1)] for indices in kept]
+    sizes = [len(indices) for indices in kept]
+    if equal_sizes and min(sizes) > MIN_SIZE_RATIO * max(sizes):
+        steps = torch.arange(min(sizes), device=folds.device)
+        kept = [indices[steps * len(indices) // min(sizes)] for indices in kept]
     pairs = zip(parts, kept, strict=True)
     return [part[indices] for part, indices in pairs], [labels[indices] for indices in kept]
 
@@ -73,7 +82,8 @@ def cross_fitted(
     """Replace the parts of all members by that of the one that has left out the sample.
 
     It is mapped into the space of each other member by the orthogonal map that aligns the
-    embeddings of all samples best (orthogonal Procrustes), after centering both if `center`.
+    embeddings of all samples best (orthogonal Procrustes), after centering both if `center`. The
+    other member has seen their labels, but a rotation of all samples cannot show that of one.
 
     Parameters
     ----------
@@ -100,8 +110,15 @@ def cross_fitted(
         for target, other in enumerate(parts):
             if target != source:
                 rotation = _orthogonal_map(centered, other - means[target])
-                crossed[target][left_out] = centered[left_out] @ rotation + means[target]
+                mapped = centered[left_out] @ rotation
+                if not center and part.shape[1] > other.shape[1]:  # leave the sphere
+                    mapped *= _norms(part[left_out]) / _norms(mapped)
+                crossed[target][left_out] = mapped + means[target]
     return np.concatenate(crossed, axis=1)
+
+
+def _norms(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.linalg.norm(points, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
 
 
 def _orthogonal_map(source: NDArray, target: NDArray) -> NDArray:
@@ -111,7 +128,7 @@ def _orthogonal_map(source: NDArray, target: NDArray) -> NDArray:
     return (left @ right).astype(source.dtype)
 
 
-def prefer_cross_fitted(net: Any, dataset: CrossFittingDataset) -> bool:
+def prefer_cross_fitted(net: Any, dataset: ArrayDataset) -> bool:
     """Decide whether neighbors are more reliable among cross-fitted embeddings.
 
     The lower Brier score decides; if both are equal, ordinary embeddings are preferred.
@@ -122,23 +139,22 @@ def prefer_cross_fitted(net: Any, dataset: CrossFittingDataset) -> bool:
     return crossed < ordinary
 
 
-def reference_scores(net: Any, dataset: CrossFittingDataset) -> tuple[float, float]:
+def reference_scores(net: Any, dataset: ArrayDataset) -> tuple[float, float]:
     """Return the Brier scores of neighbors among ordinary and cross-fitted embeddings.
 
     Members embed samples that they have left out, and search their 5 nearest neighbors among the
     samples in other folds.
     """
     n_members, rng = net.module.n_members, np.random.default_rng(net.random_state)
-    in_fold = np.flatnonzero(dataset.folds != NO_FOLD)
-    subsample = rng.permutation(in_fold)[:MAX_REFERENCES]
-    labels, folds = dataset.y[subsample], dataset.folds[subsample]
+    subsample = rng.permutation(_in_fold(dataset))[:MAX_REFERENCES]
+    labels, folds = dataset.y[subsample], _folds(dataset)[subsample]
     embeddings = net.embed(samples_of(subset(dataset, subsample)))
     crossed = cross_fitted(embeddings, folds, n_members, center=not net.module.normalize)
     parts, crossed_parts = (np.array_split(item, n_members, 1) for item in (embeddings, crossed))
     sums, n_queries = [0.0, 0.0], 0
     for member in range(n_members):
         others = folds != member
-        queries = np.flatnonzero(~others)[: MAX_SCORED // n_members]
+        queries = np.flatnonzero(~others)[: max(1, MAX_SCORED // n_members)]
         n_queries += len(queries)
         for number, references in enumerate((parts[member], crossed_parts[member])):
             pair = torch.from_numpy(parts[member][queries]), torch.from_numpy(references[others])
@@ -182,47 +198,68 @@ def brier_score(neighbors: NDArray, labels: NDArray) -> float:
     return float((squared - 2 * is_same.mean(axis=1) + 1).mean())
 
 
-class OutOfFoldScoring(Callback):
-    """Score the cross-fitted embeddings of training samples after each epoch.
+def _folds(dataset: ArrayDataset) -> NDArray:
+    return np.asarray(dataset.folds)
 
-    Records ``validation_score``, the negative Brier score of their 30 nearest neighbors, or of
-    fewer if classes are small.
+
+def _in_fold(dataset: ArrayDataset) -> NDArray[np.int64]:
+    return np.flatnonzero(_folds(dataset) != NO_FOLD)
+
+
+class OutOfFoldScoring(EpochScoring):
+    """Score the cross-fitted embeddings of some training samples.
+
+    The score is the negative Brier score of their 30 nearest neighbors, or of as many as half the
+    mean class size.
     """
 
-    def __init__(self, samples: Any, folds: NDArray, n_members: int, *, center: bool):
-        self.samples = samples
-        self.folds = folds
-        self.n_members = n_members
-        self.center = center
+    def __init__(self, dataset: ArrayDataset, indices: NDArray[np.int64]):
+        self.dataset = dataset
+        self.indices = indices
+        self.labels = dataset.y[indices]
+        mean_class_size = len(indices) // len(np.unique(self.labels))
+        self.n_neighbors = int(np.clip(mean_class_size // 2, 1, MAX_NEIGHBORS))
 
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Embed the samples and record the score."""
-        labels = labels_of(self.samples)
-        embeddings = net.embed(samples_of(self.samples))
-        crossed = cross_fitted(embeddings, self.folds, self.n_members, center=self.center)
+    def scores(self, net: Any) -> dict[str, float]:
+        """Embed the samples and score them."""
+        embeddings = net.embed(samples_of(subset(self.dataset, self.indices)))
+        crossed = cross_fitted(
+            embeddings,
+            _folds(self.dataset)[self.indices],  # A checkpoint may have replaced the folds.
+            net.module.n_members,
+            center=not net.module.normalize,
+        )
         distances = sqeuclidean(torch.from_numpy(crossed)).fill_diagonal_(torch.inf)
-        mean_class_size = len(labels) // len(np.unique(labels))
-        n_neighbors = int(np.clip(mean_class_size // 2, 1, MAX_NEIGHBORS))
-        score = -brier_score(labels[_nearest(distances, n_neighbors)], labels)
-        net.history.record("validation_score", score)
+        nearest = _nearest(distances, self.n_neighbors)
+        return {"validation_score": -brier_score(self.labels[nearest], self.labels)}
+
+
+def subsample_classes(
+    labels: NDArray, indices: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw samples to score; of few classes if there would be few samples of each.
+
+    Random samples of a thousand classes would have no neighbors of their own class.
+    """
+    drawn = rng.permutation(indices)
+    n_classes = len(np.unique(labels[indices]))
+    if len(indices) > MAX_SCORED and n_classes * MIN_SCORED_PER_CLASS > MAX_SCORED:
+        rank = rng.permutation(labels.max() + 1)[labels[drawn]]
+        drawn = drawn[np.argsort(rank, kind="stable")]
+    return drawn[:MAX_SCORED]
 
 
 @contextmanager
 def out_of_fold_stopping(
-    net: Any, dataset: CrossFittingDataset, *, n_iter_no_change: int, tol: float
-) -> Iterator[CrossFittingDataset]:
+    net: Any, dataset: ArrayDataset, *, n_iter_no_change: int, tol: float
+) -> Iterator[ArrayDataset]:
     """Let the net stop when the score of out-of-fold embeddings stops improving.
 
     Yields the samples to train on, which are all. The weights of the best epoch are restored at
     the end of training.
     """
-    in_fold = np.flatnonzero(dataset.folds != NO_FOLD)
-    scored = np.random.default_rng(net.random_state).permutation(in_fold)[:MAX_SCORED]
-    scoring = OutOfFoldScoring(
-        subset(dataset, scored),
-        dataset.folds[scored],
-        net.module.n_members,
-        center=not net.module.normalize,
-    )
+    rng = np.random.default_rng(net.random_state)
+    scored = subsample_classes(dataset.y, _in_fold(dataset), rng)
+    scoring = OutOfFoldScoring(dataset, scored)
     with stop_early(net, scoring, n_iter_no_change=n_iter_no_change, tol=tol):
         yield dataset

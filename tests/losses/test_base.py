@@ -226,6 +226,10 @@ class TestStack:
         assert torch.isfinite(stack.grad).all()
         assert torch.equal(stack.grad[1], torch.zeros(3, 4))
 
+    def test_number_of_batches(self):
+        with pytest.raises(ValueError, match="number of batches, got 3 and 2"):
+            TripletLoss()(torch.rand(2, 4, 3), torch.zeros(3, 4).long())
+
     def test_triplets_are_indices_into_one_batch(self):
         triplets = torch.zeros(3, 1, dtype=torch.int64)
         with pytest.raises(ValueError, match="not for a stack"):

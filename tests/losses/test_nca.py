@@ -103,3 +103,8 @@ class TestTripletNCALoss:
     def test_invalid_nca_weight(self, value):
         with pytest.raises((TypeError, ValueError), match=f"nca_weight.*{value}"):
             TripletNCALoss(nca_weight=value)
+
+
+def test_nca_loss_of_infinitely_distant_positives():
+    distances = torch.tensor([[0.0, torch.inf, 1], [torch.inf, 0, 1], [1, 1, 0]])
+    assert nca_loss(distances, torch.tensor([0, 0, 1]), 1.0) == torch.inf

@@ -53,6 +53,10 @@ class TestPiecewiseLinearEncoding:
         assert encoding.n_outputs == 4
         assert torch.allclose(encoding(X), expected)
 
+    def test_subnormal_width(self):
+        encoding = PiecewiseLinearEncoding([[0, 1e-40, 1]])
+        assert torch.isfinite(encoding(torch.tensor([[0.0, 1e-41, 1e-40, 0.5]]))).all()
+
     def test_edges_are_saved(self):
         assert "bin_edges" in PiecewiseLinearEncoding([[0, 1]]).state_dict()
 

@@ -168,3 +168,52 @@ def test_criterion_weights_are_saved(make_net, samples, tmp_path):
     trained = make().fit(*samples)
     resumed = make().fit(*samples)
     assert torch.equal(resumed.criterion_.proxies, trained.criterion_.proxies)
+
+
+class TestCrossFitting:
+    @pytest.fixture
+    def samples(self):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(200, 5))
+        return X, (X[:, 0] + rng.normal(size=200) > 0).astype(int)
+
+    @pytest.fixture
+    def make(self, make_embedder, tmp_path, spy):
+        def make(path, last_epoch=None, **parameters):
+            def fail(net, **kwargs):
+                if len(net.history) == last_epoch:
+                    raise RuntimeError("interrupted")
+
+            callbacks = [ResumableCheckpoint(tmp_path / path), spy(on_epoch_end=fail)]
+            settings = {"n_members": 4, "max_epochs": 9, "n_iter_no_change": 3, "random_state": 0}
+            return make_embedder(**settings | parameters, net=TripletNet(callbacks=callbacks))
+
+        return make
+
+    @pytest.mark.parametrize("last_epoch", range(1, 7))
+    def test_resumed_after_any_epoch(self, make, samples, last_epoch):
+        """Also after the best one, whose weights are in the file."""
+        uninterrupted = make("other.pt").fit(*samples)
+        if last_epoch >= uninterrupted.n_iter_:
+            pytest.skip("training stops before")
+        with pytest.raises(RuntimeError, match="interrupted"):
+            make("run.pt", last_epoch).fit(*samples)
+        resumed = make("run.pt").fit(*samples)
+        assert resumed.validation_scores_ == uninterrupted.validation_scores_
+        expected = uninterrupted.transform(samples[0])
+        assert_array_equal(resumed.transform(samples[0]), expected)
+        finished = make("run.pt").fit(*samples)
+        assert_array_equal(finished.transform(samples[0]), expected)
+
+    def test_folds_do_not_depend_on_the_seed_of_the_resumed_run(self, make, samples):
+        with pytest.raises(RuntimeError, match="interrupted"):
+            make("run.pt", 2).fit(*samples)
+        path = make("run.pt").net.callbacks[0].path
+        before = torch.load(path)["folds"]
+        make("run.pt", random_state=1).fit(*samples)
+        assert torch.equal(torch.load(path)["folds"], before)
+
+    def test_other_cross_fitting(self, make, samples):
+        make("run.pt").fit(*samples)
+        with pytest.raises(ValueError, match="cross-fitting"):
+            make("run.pt", cross_fit=False).fit(*samples)

@@ -140,6 +140,11 @@ class TestHistory:
             assert epoch[name] == pytest.approx(np.mean(values))
         assert epoch["d_ap"] < epoch["d_an"], "semi-hard by definition"
 
+    def test_fit_loop_alone(self, make_net, samples):
+        net = make_net(callbacks__lr_scheduler=None).initialize()
+        net.fit_loop(*samples, epochs=1)
+        assert len(net.history) == 1
+
     def test_statistics_without_triplets(self, make_net, samples):
         net = make_net(max_epochs=1, criterion=TripletLoss, criterion__mining=mine_nothing)
         epoch = net.fit(*samples).history[-1]

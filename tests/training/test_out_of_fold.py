@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,15 +14,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from skorch.dataset import ValidSplit
-from torch.utils.data import DataLoader
 
+from sktriplet import TripletEmbedder
 from sktriplet.losses import ContrastiveLoss, TripletLoss, TripletNCALoss
 from sktriplet.networks import MLP, MLPEnsemble
 from sktriplet.networks._embedding_network import EmbeddingNetwork
 from sktriplet.training import TripletNet
-from sktriplet.training._data import CrossFittingDataset
+from sktriplet.training._data import ArrayDataset, BatchLoader
 from sktriplet.training._out_of_fold import (
     MAX_SCORED,
+    MIN_FOLDS,
     MIN_SAMPLES,
     NO_FOLD,
     assign_folds,
@@ -28,7 +31,14 @@ from sktriplet.training._out_of_fold import (
     cross_fitted,
     leave_folds_out,
     reference_scores,
+    subsample_classes,
 )
+
+
+@pytest.fixture
+def make_embedder(make_embedder):
+    """Make an embedder with four members of eight components."""
+    return partial(make_embedder, n_members=4)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +66,7 @@ class TestAssignFolds:
         labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
         folds = assign_folds(labels, n_folds, rng)
         large = [label for label, size in enumerate(sizes) if size >= 2 * n_folds]
-        if n_folds == 1 or sum(sizes[label] for label in large) < MIN_SAMPLES:
+        if n_folds < MIN_FOLDS or sum(sizes[label] for label in large) < MIN_SAMPLES:
             assert folds is None
             return
         assert_array_equal(folds != NO_FOLD, np.isin(labels, large))
@@ -89,13 +99,13 @@ class TestLeaveFoldsOut:
             assert len(set(of_part.tolist())) == (5 if equal_sizes else (folds != member).sum())
 
     def test_one_fold(self):
-        """A member may have to leave out the whole batch."""
+        """A member may have to leave out the whole batch, which does not affect the others."""
         parts, labels = [torch.rand(3, 2, requires_grad=True)] * 2, torch.zeros(3).long()
         kept, kept_labels = leave_folds_out(parts, labels, torch.zeros(3), equal_sizes=True)
-        assert [len(part) for part in kept] == [0, 0]
-        loss = TripletNCALoss()(torch.stack(kept), torch.stack(kept_labels))
-        loss.backward()
-        assert loss.item() == 0
+        assert [len(part) for part in kept] == [0, 3]
+        criterion = TripletNCALoss()
+        criterion(kept[0], kept_labels[0]).backward()
+        assert criterion.statistics["spread"] == 0
 
 
 class TestCrossFitted:
@@ -135,6 +145,8 @@ class TestCrossFitted:
         crossed = cross_fitted(embeddings, np.arange(60) % 2, 2, center=False)
         assert crossed.shape == (60, 7)
         assert crossed.dtype == np.float32
+        norms = [np.linalg.norm(part, axis=1) for part in (embeddings[:, :4], crossed[:, 4:])]
+        assert_allclose(norms[0][::2], norms[1][::2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
@@ -154,6 +166,14 @@ def leave_one_out_score(embeddings, labels, n_neighbors):
     return -brier_score(labels[knn.kneighbors(return_distance=False)], labels)
 
 
+class ConsecutiveBatches(TripletNet):
+    """Batches that do not depend on labels."""
+
+    def get_iterator(self, dataset, training=False):
+        self._training_loader = BatchLoader(dataset, 30)
+        return self._training_loader
+
+
 class TestTraining:
     @pytest.mark.parametrize("criterion", [TripletNCALoss, TripletLoss, ContrastiveLoss])
     def test_labels_of_left_out_samples_have_no_effect(self, rng, criterion):
@@ -163,16 +183,9 @@ class TestTraining:
 
         def weights_of_members(labels):
             backbone = MLPEnsemble((5,), 9, (8,), n_members=3, generator=torch.Generator())
-            net = TripletNet(
-                EmbeddingNetwork(backbone),
-                criterion,
-                iterator_train=DataLoader,  # batches that do not depend on labels
-                max_epochs=2,
-                batch_size=30,
-                random_state=0,
-                verbose=0,
-            )
-            net.fit(CrossFittingDataset(X, labels, folds))
+            network = EmbeddingNetwork(backbone)
+            net = ConsecutiveBatches(network, criterion, max_epochs=2, random_state=0, verbose=0)
+            net.fit(ArrayDataset(X, labels, folds))
             return net.module_.backbone.head.weight.detach()
 
         same = [
@@ -184,7 +197,7 @@ class TestTraining:
         assert same == [False, True, False]
 
     def test_validation_loss(self, make_net, samples):
-        """Batches for validation have folds, too, and are used as a whole."""
+        """Batches for validation are used as a whole."""
         X, y = samples
         sizes = []
 
@@ -195,15 +208,39 @@ class TestTraining:
                 return super().forward(embeddings, labels)
 
         net = make_net(criterion=Loss, train_split=ValidSplit(3), max_epochs=1)
-        net.fit(CrossFittingDataset(X, y, np.arange(len(y)) % 2))
+        net.fit(ArrayDataset(X, y, np.arange(len(y)) % 2))
         assert sizes == [len(y) // 3]
+
+
+class SharedTrunk(MLP):
+    """A custom ensemble whose members share weights: left-out samples train them, too."""
+
+    n_members = 4
+
+
+class IndependentMembers(MLPEnsemble):
+    """A custom ensemble."""
+
+    def test_callbacks_get_labels(self, make_embedder, noisy, spy):
+        X, _, y, _ = noisy
+        batches = []
+        record = spy(on_batch_end=lambda net, batch, **kwargs: batches.append(batch))
+        make_embedder(net=TripletNet(callbacks=[record]), max_epochs=1).fit(X, y)
+        assert {labels.ndim for _, labels in batches} == {1}
+
+    @pytest.mark.parametrize("batch_size", [3, 4, 5])
+    def test_small_batches(self, make_embedder, noisy, batch_size):
+        """All samples of a batch may be in one fold."""
+        X, _, y, _ = noisy
+        embedder = make_embedder(batch_size=batch_size, max_epochs=3).fit(X[:120], y[:120])
+        assert np.isfinite(embedder.transform(X)).all()
 
 
 class TestFitTransform:
     @pytest.mark.usefixtures("_always_cross_fitted")
     def test_probabilities_are_not_overconfident(self, make_embedder, noisy):
         X_train, X_test, y_train, y_test = noisy
-        settings = {"n_members": 4, "hidden_layer_sizes": (64,), "max_epochs": 20, "lr": 0.01}
+        settings = {"hidden_layer_sizes": (64,), "max_epochs": 20, "lr": 0.01}
         embedder = make_embedder(**settings, early_stopping=False)
         knn = KNeighborsClassifier(30)
         crossed = embedder.fit_transform(X_train, y_train)
@@ -221,9 +258,9 @@ class TestFitTransform:
     def test_is_out_of_fold(self, make_embedder, noisy):
         """Each sample is at the place where the member that left it out embeds it."""
         X, _, y, _ = noisy
-        embedder = make_embedder(n_members=2, max_epochs=3)
+        embedder = make_embedder(max_epochs=3)
         crossed, ordinary = embedder.fit_transform(X, y), embedder.transform(X)
-        for member, part in enumerate((slice(0, 16), slice(16, 32))):
+        for member, part in enumerate(slice(8 * i, 8 * i + 8) for i in range(4)):
             is_own = embedder._folds == member
             assert_array_equal(crossed[is_own, part], ordinary[is_own, part])
             assert (crossed[~is_own, part] != ordinary[~is_own, part]).any(axis=1).all()
@@ -255,10 +292,18 @@ class TestFitTransform:
         assert_array_equal(embedder.fit_transform(X, y), embedder.transform(X))
         assert embedder.validation_scores_ is None
 
+    def test_custom_ensemble(self, make_embedder, noisy):
+        X, _, y, _ = noisy
+        embedder = TripletEmbedder(32, module=IndependentMembers, max_epochs=1, random_state=0)
+        assert embedder.fit(X, y).validation_scores_ is not None
+
     def test_few_samples(self, make_embedder, blobs):
         X, y = blobs
         embedder = make_embedder()
-        assert_array_equal(embedder.fit_transform(X[:49], y[:49]), embedder.transform(X[:49]))
+        n_samples = MIN_SAMPLES - 1
+        X, y = np.tile(X, (2, 1))[:n_samples], np.tile(y, 2)[:n_samples]
+        assert_array_equal(embedder.fit_transform(X, y), embedder.transform(X))
+        assert embedder.validation_scores_ is None
 
     def test_continued_training(self, make_embedder, noisy):
         """All members have seen all samples before."""
@@ -290,7 +335,7 @@ class TestPreferCrossFitted:
 
     def test_overlapping_classes(self, make_embedder, noisy):
         X, _, y, _ = noisy
-        settings = {"n_members": 4, "hidden_layer_sizes": (64,), "max_epochs": 30, "lr": 0.01}
+        settings = {"hidden_layer_sizes": (64,), "max_epochs": 30, "lr": 0.01}
         embedder = make_embedder(**settings, early_stopping=False).fit(X, y)
         assert embedder.cross_fitted_
         assert not np.array_equal(embedder.fit_transform(X, y), embedder.transform(X))
@@ -310,7 +355,7 @@ class TestPreferCrossFitted:
             crossed = embedder.fit_transform(X, y)
         ordinary, folds = embedder.transform(X), embedder._folds
         errors = {"ordinary": [], "crossed": []}
-        for member, part in enumerate((slice(0, 16), slice(16, 32))):
+        for member, part in enumerate(slice(8 * i, 8 * i + 8) for i in range(4)):
             others = np.flatnonzero(folds != member)
             for i in np.flatnonzero(folds == member):
                 for name, references in (("ordinary", ordinary), ("crossed", crossed)):
@@ -319,7 +364,7 @@ class TestPreferCrossFitted:
                     )
                     frequency = np.mean(y[others[np.argsort(distances)[:5]]] == y[i])
                     errors[name].append(2 * (1 - frequency) ** 2)
-        dataset = CrossFittingDataset(X.astype(np.float32), y, folds)
+        dataset = ArrayDataset(X.astype(np.float32), y, folds)
         scores = reference_scores(embedder.net_, dataset)
         assert scores == pytest.approx([np.mean(values) for values in errors.values()])
 
@@ -355,7 +400,7 @@ class TestStopping:
 
     def test_stops_before_overfitting(self, make_embedder, noisy):
         X_train, X_test, y_train, y_test = noisy
-        settings = {"n_members": 4, "hidden_layer_sizes": (64,), "max_epochs": 20}
+        settings = {"hidden_layer_sizes": (64,), "max_epochs": 20}
         stopped = make_embedder(**settings).fit(X_train, y_train)
         full = make_embedder(**settings, early_stopping=False).fit(X_train, y_train)
         assert stopped.n_iter_ < full.n_iter_ == 20
@@ -374,3 +419,24 @@ class TestStopping:
         X, _, y, _ = noisy
         embedder = make_embedder(max_epochs=30, n_iter_no_change=2).fit(X, y)
         assert embedder.n_iter_ == np.argmax(embedder.validation_scores_) + 3
+
+    def test_many_classes(self, rng):
+        """Some classes are scored, with all of their samples."""
+        labels = rng.permutation(np.arange(4000) % 500)
+        indices = subsample_classes(labels, np.arange(4000), rng)
+        assert len(indices) == MAX_SCORED
+        assert set(np.bincount(labels[indices])) == {0, 8}
+
+    def test_few_classes(self, rng):
+        labels = np.arange(4000) % 5
+        indices = subsample_classes(labels, np.arange(4000), rng)
+        assert len(set(indices)) == MAX_SCORED
+        assert (np.bincount(labels[indices]) > 150).all()
+
+    def test_scores_of_latest_fit(self, make_embedder, noisy):
+        X, _, y, _ = noisy
+        embedder = make_embedder(max_epochs=2).fit(X, y)
+        embedder.set_params(warm_start=True, early_stopping=True).fit(X, y)
+        assert len(embedder.validation_scores_) == 2
+        assert min(embedder.validation_scores_) > 0  # held-out samples have another score
+        assert embedder.n_iter_ == 4
