@@ -155,9 +155,10 @@ class TripletEmbedder(
         Whether to stop training when a validation score no longer improves, and to restore the
         weights of the best epoch. If the ensemble is cross-fitted, the score is computed from
         the out-of-fold embeddings of training samples: the negative Brier score of the class
-        frequencies among their 30 nearest neighbors, or fewer if classes are small. Otherwise, True holds out samples, whose score
-        is the fraction of their 5 nearest training samples that share their class, and
-        "auto" does not stop. The schedule of the learning rate does not change.
+        frequencies among their 30 nearest neighbors, or fewer if classes are small. Otherwise,
+        True holds out samples, whose score is the fraction of their 5 nearest training samples
+        that share their class, and "auto" does not stop. The schedule of the learning rate does
+        not change.
     validation_fraction : float, default=0.1
         Fraction of each class to hold out. Nothing is held out of a class that would keep
         fewer than two samples. Only used when ``early_stopping=True`` without cross-fitting.
