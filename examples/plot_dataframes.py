@@ -67,7 +67,7 @@ print(f"features: {list(embedder.feature_names_in_)}")
 # The embedding has the index of the input, so it can be joined with other columns.
 
 X_embedded = embedder.transform(X_test)
-print(X_embedded.head(3).round(2).to_string())
+print(X_embedded.iloc[:3, :6].round(2).to_string())
 search = NearestNeighbors(n_neighbors=4).fit(X_embedded)
 _, neighbors = search.kneighbors(X_embedded[:1])
 print("\nnearest neighbors of the first bicycle, including itself")
