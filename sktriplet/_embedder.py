@@ -110,14 +110,13 @@ class TripletEmbedder(
         Number of networks in the ensemble, each of which learns a part of the embedding. There are
         fewer if a part would have fewer than eight components. Only used when
         ``module="auto"``, X is a table, and there are hidden layers.
-    categorical_features : "from_dtype", array-like of bool, int or str, or None, \
-            default="from_dtype"
+    categorical_features : array-like, "from_dtype" or None, default="from_dtype"
         Categorical features of a table: a mask, indices, names, or "from_dtype", which selects the
         columns of a DataFrame whose dtype is categorical or text, or whose objects are not
         numbers. They are encoded one-hot; categories with fewer than five training samples
         share a column, missing values are a category, and unknown ones are treated like rare
         ones. All other features are numbers. Missing ones are replaced by the mean, and
-        flagged in an additional feature if there are any in fit.
+        flagged in an additional feature if there are at least five in fit.
     input_shape : tuple of three int, default=None
         ``(channels, height, width)`` of images that are passed flattened, as in a pipeline,
         or whose channels cannot be inferred from the shape of X.

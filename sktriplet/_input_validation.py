@@ -64,7 +64,12 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
             f"The 'categorical_features' parameter has no effect on images. Got {chosen!r}."
         )
     if layout_type.is_table and hasattr(estimator, "categorical_features"):
-        encoder = TableEncoder(find_categorical(X, chosen)) if reset else estimator._encoder
+        if reset:
+            is_inferred = isinstance(chosen, str)
+            encoder = TableEncoder(find_categorical(X, chosen), is_inferred=is_inferred)
+        else:
+            encoder = estimator._encoder
+            _check_same_categorical(chosen, estimator._fit_parameters["categorical_features"])
     X = _validate_array(probe, X, layout_type, encoder, ensure_min_samples=2, reset=reset)
     if issparse(X):
         X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)  # X may be the user's.
@@ -90,6 +95,14 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
     if hasattr(probe, "feature_names_in_"):
         fitted_attributes["feature_names_in_"] = probe.feature_names_in_
     return TrainingData(X, labels, classes, layout, fitted_attributes)
+
+
+def _check_same_categorical(now: Any, before: Any) -> None:
+    if not np.array_equal(np.asarray(now, dtype=object), np.asarray(before, dtype=object)):
+        raise InvalidParameterError(
+            "The 'categorical_features' parameter must not change when training continues. Got "
+            f"{now!r} after {before!r}."
+        )
 
 
 def to_single_precision(X: NDArray | csr_array, offset: NDArray | None = None) -> Any:
@@ -267,9 +280,10 @@ def _validate_mixed(
     estimator: Any, X: Any, encoder: TableEncoder, *, reset: bool, ensure_min_samples: int
 ) -> Any:
     """Check a table with categorical features, which is not converted."""
-    if not hasattr(X, "columns"):
-        X = np.asarray(X, dtype=object)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if hasattr(X, "columns"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    else:
+        X = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
     if len(X) < ensure_min_samples:
         raise ValueError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
@@ -278,13 +292,16 @@ def _validate_mixed(
     for name, column in encoder.select(X, categorical=False):
         try:
             numbers = to_floats(column)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 "X must hold numbers in all features that are not categorical. Column "
                 f"{name!r} is not numeric: {error}."
             ) from error
-        if np.isinf(numbers).any():
-            raise ValueError(f"Input X contains infinity in column {name!r}.")
+        if (np.abs(numbers) > np.finfo(np.float32).max).any():
+            raise ValueError(
+                f"Input X contains infinity or a value too large for dtype('float32') in column "
+                f"{name!r}."
+            )
     return X
 
 

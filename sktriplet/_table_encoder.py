@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Iterator
-from numbers import Number, Real
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, hstack, issparse
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 
@@ -15,9 +15,9 @@ from sktriplet._labels import find_missing
 from sktriplet.exceptions import InvalidParameterError, SuspiciousFeatureWarning
 
 # Rarer categories share a column, and so do those that exceed the limit of
-# HistGradientBoostingClassifier: a feature with many categories can neither exhaust memory nor
-# identify single samples.
-MIN_FREQUENCY, MAX_CATEGORIES = 5, 255
+# HistGradientBoostingClassifier: no column identifies single samples. In small data, categories may
+# be rarer, down to this fraction.
+MIN_FREQUENCY, MIN_RELATIVE_FREQUENCY, MAX_CATEGORIES = 5, 0.05, 255
 # Fewer samples are not sufficient to recognize unsuitable columns.
 MIN_SUSPICIOUS_SAMPLES = 20
 
@@ -33,6 +33,8 @@ class TableEncoder:
     ----------
     is_categorical : ndarray of bool of shape (n_features,), or None
         Mask of the categorical features. None if all features are numbers.
+    is_inferred : bool, default=False
+        Whether they were selected by dtype, and may be something else.
 
     Attributes
     ----------
@@ -40,8 +42,11 @@ class TableEncoder:
         Number of encoded features.
     """
 
-    def __init__(self, is_categorical: NDArray[np.bool_] | None = None):
+    def __init__(
+        self, is_categorical: NDArray[np.bool_] | None = None, *, is_inferred: bool = False
+    ):
         self.is_categorical = is_categorical
+        self.is_inferred = is_inferred
 
     def fit(self, X: Any) -> "TableEncoder":
         """Learn the means of numeric features, and the categories of the others.
@@ -52,36 +57,46 @@ class TableEncoder:
             Training samples. A CSR matrix has no missing values.
         """
         self.one_hot: OneHotEncoder | None = None
-        n_categories = 0
+        n_samples, n_categories = X.shape[0], 0
+        min_frequency = min(MIN_FREQUENCY, max(1, int(MIN_RELATIVE_FREQUENCY * n_samples)))
         if self.is_categorical is not None:
-            for name, column in self.select(X, categorical=True):
-                _warn_of_suspicious_text(name, _to_categories(column))
+            categories = self._categories(X)
+            if self.is_inferred:
+                columns = self.select(X, categorical=True)
+                for (name, column), values in zip(columns, categories.T, strict=True):
+                    if not _has_categorical_dtype(column):
+                        _warn_of_suspicious_text(name, values)
             self.one_hot = OneHotEncoder(
-                min_frequency=MIN_FREQUENCY,
+                min_frequency=min_frequency,
                 max_categories=MAX_CATEGORIES,
                 handle_unknown="infrequent_if_exist",
                 sparse_output=False,
-            ).fit(self._categories(X))
+                dtype=np.float32,
+            ).fit(categories)
             n_categories = len(self.one_hot.get_feature_names_out())
         numbers = self._numbers(X)
         n_features = numbers.shape[1]
         self.fill_values = np.zeros(n_features)
         self.has_indicator = np.zeros(n_features, bool)
-        if not issparse(numbers):
+        if issparse(numbers):
+            self.fill_values = np.asarray(numbers.mean(axis=0)).ravel()
+        else:
             n_missing, total = np.zeros(n_features, int), np.zeros(n_features)
             for chunk in _chunks(numbers):
                 n_missing += np.isnan(chunk).sum(axis=0)
                 total += np.nansum(chunk, axis=0, dtype=np.float64)
-            self.fill_values = total / np.maximum(len(numbers) - n_missing, 1)
-            self.has_indicator = n_missing > 0
+            self.fill_values = total / np.maximum(n_samples - n_missing, 1)
+            self.has_indicator = n_missing >= min_frequency
         self.n_outputs = n_features + int(self.has_indicator.sum()) + n_categories
         return self
 
     def transform(self, X: Any) -> NDArray | csr_array:
         """Return the encoded samples; X itself if all its features are numbers."""
         numbers = self._numbers(X)
-        if issparse(numbers):
-            return numbers
+        if issparse(numbers):  # without missing values
+            n_indicators = int(self.has_indicator.sum())
+            empty = csr_array((numbers.shape[0], n_indicators), dtype=numbers.dtype)
+            return csr_array(hstack([numbers, empty])) if n_indicators else numbers
         if self.one_hot is None and not self.has_indicator.any():
             has_missing = numbers.dtype.kind == "f" and any(
                 np.isnan(chunk).any() for chunk in _chunks(numbers)
@@ -135,7 +150,7 @@ def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | N
         mask = np.array([_has_categories(column) for _, column in columns_of(X)], bool)
         return mask if mask.any() else None
     chosen = np.asarray([] if categorical_features is None else categorical_features)
-    if chosen.size == 0:
+    if chosen.size == 0 or not (is_frame or np.ndim(X) == 2):
         return None
     names = np.array(X.columns if is_frame else range(np.shape(X)[1]), dtype=object)
     mask = np.zeros(len(names), bool)
@@ -147,7 +162,7 @@ def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | N
         and ((chosen >= 0) & (chosen < len(names))).all()
     ):
         mask[chosen] = True
-    elif is_frame and chosen.dtype.kind in "OU" and set(chosen) <= set(names):
+    elif is_frame and chosen.ndim == 1 and chosen.dtype.kind in "OU" and set(chosen) <= set(names):
         mask |= np.isin(names, chosen)
     else:
         raise InvalidParameterError(
@@ -173,7 +188,7 @@ def _has_categories(column: Any) -> bool:
     dtype = column.dtype
     if hasattr(dtype, "is_numeric"):  # polars
         return not (dtype.is_numeric() or dtype.is_temporal() or str(dtype) in ("Boolean", "Null"))
-    if type(dtype).__name__ == "CategoricalDtype":
+    if _has_categorical_dtype(column) or type(dtype).__name__ == "StringDtype":
         return True
     if getattr(dtype, "kind", "O") in "biufcmM":
         return False
@@ -182,8 +197,14 @@ def _has_categories(column: Any) -> bool:
     return not all(isinstance(value, Number) for value in values)
 
 
+def _has_categorical_dtype(column: Any) -> bool:
+    return type(column.dtype).__name__ in ("CategoricalDtype", "Categorical", "Enum")
+
+
 def to_floats(column: Any) -> NDArray[np.float64]:
     """Return the numbers in a column of any dtype, with NaN for missing ones."""
+    if np.iscomplexobj(column):
+        raise ValueError("complex data is not supported")
     try:
         return np.asarray(column, dtype=np.float64)
     except (TypeError, ValueError):
@@ -204,10 +225,13 @@ def _to_categories(column: Any) -> NDArray[np.object_]:
 
 
 def _as_text(value: Any) -> str:
-    is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if is_number and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+    if not isinstance(value, Number):
+        return str(value)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (OverflowError, TypeError):  # large integers, complex numbers
+        return str(value)
+    return str(int(number)) if number.is_integer() else str(np.float32(number))
 
 
 def _warn_of_suspicious_text(name: Any, categories: NDArray[np.object_]) -> None:
@@ -216,9 +240,10 @@ def _warn_of_suspicious_text(name: Any, categories: NDArray[np.object_]) -> None
     if len(known) < MIN_SUSPICIOUS_SAMPLES:
         return
     distinct, counts = np.unique(known.astype(str), return_counts=True)
-    is_number = np.array([_is_number(text) for text in distinct])
+    texts = distinct.tolist()
+    is_number = np.array([_is_number(text) for text in texts])
     if not is_number.all() and counts[is_number].sum() > len(known) / 2:
-        examples = ", ".join(map(repr, distinct[~is_number][:3]))
+        examples = ", ".join(map(repr, distinct[~is_number][:3].tolist()))
         warnings.warn(
             f"Column {name!r} is encoded as categories, because not all of its values are "
             f"numbers, but most are. Got {examples}: replace such values by NaN if they denote "
@@ -229,8 +254,8 @@ def _warn_of_suspicious_text(name: Any, categories: NDArray[np.object_]) -> None
     elif len(distinct) > len(known) / 2:
         warnings.warn(
             f"Column {name!r} is encoded as categories, but has {len(distinct)} different values "
-            f"in {len(known)} samples, such as {distinct[0]!r}. Drop identifiers, convert dates "
-            "to numbers, and encode free text first.",
+            f"in {len(known)} samples, such as {texts[0]!r}. Drop identifiers, convert dates "
+            "and numbers, and encode free text first.",
             SuspiciousFeatureWarning,
             stacklevel=2,
         )

@@ -681,8 +681,35 @@ class TestMixedTables:
     def test_infinity(self, make_embedder, mixed):
         frame, y = mixed
         embedder = make_embedder().fit(frame, y)
-        with pytest.raises(ValueError, match="infinity in column 'size'"):
-            embedder.transform(frame.assign(size=np.inf))
+        for value in (-np.inf, 1e300):
+            with pytest.raises(ValueError, match=r"infinity.* in column 'size'"):
+                embedder.transform(frame.assign(size=value))
+
+    @pytest.mark.parametrize("X", [None, "abc", np.zeros(4), np.zeros((2, 4, 1)), sparse.eye(4)])
+    def test_no_table(self, make_embedder, mixed, X):
+        frame, y = mixed
+        embedder = make_embedder().fit(frame, y)
+        with (
+            warnings.catch_warnings(action="ignore"),  # samples have no feature names
+            pytest.raises((TypeError, ValueError), match=r"array|dim|sparse|Sparse"),
+        ):
+            embedder.transform(X)
+
+    @pytest.mark.parametrize("continues", ["warm_start", "partial_fit"])
+    def test_changed_categorical_features(self, make_embedder, mixed, continues):
+        frame, y = mixed
+        embedder = make_embedder(warm_start=True).fit(frame, y)
+        embedder.set_params(categorical_features=["ok"])
+        with pytest.raises(InvalidParameterError, match="must not change"):
+            (embedder.fit if continues == "warm_start" else embedder.partial_fit)(frame, y)
+
+    def test_sparse_after_missing_values(self, make_embedder, iris):
+        X, y = iris
+        missing = X.copy()
+        missing[:20, 1] = np.nan
+        embedder = make_embedder().fit(missing, y)
+        expected = embedder.transform(X)
+        assert_allclose(embedder.transform(sparse.csr_array(X)), expected, atol=1e-6)
 
     def test_columns_by_name(self, make_embedder, mixed):
         frame, y = mixed

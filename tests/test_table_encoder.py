@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,11 +10,14 @@ from scipy import sparse
 from sktriplet._table_encoder import MAX_CATEGORIES, TableEncoder, find_categorical
 from sktriplet.exceptions import InvalidParameterError, SuspiciousFeatureWarning
 
-COLORS = ["red"] * 6 + ["blue"] * 7 + ["green"] * 5 + ["rare"] * 2
+# In 120 samples, a category needs five.
+COLORS = ["red"] * 36 + ["blue"] * 50 + ["green"] * 30 + ["rare"] * 4
 
 
 def encode(X, categorical_features="from_dtype"):
-    return TableEncoder(find_categorical(X, categorical_features)).fit(X)
+    is_inferred = isinstance(categorical_features, str)
+    mask = find_categorical(X, categorical_features)
+    return TableEncoder(mask, is_inferred=is_inferred).fit(X)
 
 
 class TestFindCategorical:
@@ -113,13 +118,17 @@ class TestNumbers:
 
 class TestCategories:
     def test_one_hot(self):
-        frame = pd.DataFrame({"color": COLORS, "size": np.arange(20.0)})
+        frame = pd.DataFrame({"color": COLORS, "size": np.arange(120.0)})
         encoder = encode(frame)
         encoded = encoder.transform(frame)
         # blue, green, red, and rare ones
-        assert encoded.shape == (20, encoder.n_outputs) == (20, 5)
+        assert encoded.shape == (120, encoder.n_outputs) == (120, 5)
         assert_array_equal(encoded[:, 0], frame["size"])
-        assert_array_equal(encoded[[0, 6, 13, 18], 1:], np.eye(4)[[2, 0, 1, 3]])
+        assert_array_equal(encoded[[0, 36, 86, 116], 1:], np.eye(4)[[2, 0, 1, 3]])
+
+    def test_small_data(self):
+        frame = pd.DataFrame({"color": ["red", "blue", "green"] * 4})
+        assert_array_equal(encode(frame).transform(frame)[:3], np.eye(3)[[2, 0, 1]])
 
     def test_unknown_is_like_rare(self):
         frame = pd.DataFrame({"color": COLORS})
@@ -131,8 +140,8 @@ class TestCategories:
     def test_missing_is_a_category(self, missing):
         frame = pd.DataFrame({"color": COLORS + [missing] * 6}, dtype=object)
         encoded = encode(frame).transform(frame)
-        assert encoded.shape == (26, 5)
-        assert_array_equal(encoded[20:].sum(axis=0) == 6, encoded[:20].sum(axis=0) == 0)
+        assert encoded.shape == (126, 5)
+        assert_array_equal(encoded[120:].sum(axis=0) == 6, encoded[:120].sum(axis=0) == 0)
 
     @pytest.mark.parametrize(
         "convert",
@@ -146,17 +155,32 @@ class TestCategories:
         ids=["object", "category", "nullable", "polars", "array"],
     )
     def test_libraries(self, convert):
-        frame = pd.DataFrame({"color": COLORS, "size": [np.nan, *range(19)]})
+        frame = pd.DataFrame({"color": COLORS, "size": [np.nan] * 5 + [*range(115)]})
         expected = encode(frame).transform(frame)
         converted = convert(frame)
         encoder = encode(converted, [0])
         assert_allclose(encoder.transform(converted), expected)
         assert_allclose(encoder.transform(frame), expected)
 
-    @pytest.mark.parametrize("other", [[1.0, 2.0], ["1", "2"], np.array([1, 2], object)])
-    def test_equal_numbers_are_the_same_category(self, other):
-        encoder = encode(pd.DataFrame({"a": [1] * 5 + [2] * 5}), ["a"])
+    @pytest.mark.parametrize(
+        ("values", "other"),
+        [
+            ([1, 2], [1.0, 2.0]),
+            ([1, 2], ["1", "2"]),
+            ([1, 2], [Decimal("1.0"), Decimal(2)]),
+            ([0, 1], [False, True]),
+            ([0.1, 0.2], np.float32([0.1, 0.2])),
+        ],
+        ids=str,
+    )
+    def test_equal_numbers_are_the_same_category(self, values, other):
+        encoder = encode(pd.DataFrame({"a": values * 5}), ["a"])
         assert_array_equal(encoder.transform(pd.DataFrame({"a": other})), np.eye(2))
+
+    def test_text_that_is_all_missing(self):
+        frame = pd.DataFrame({"a": pd.array([None] * 30, dtype="string"), "b": np.arange(30.0)})
+        assert find_categorical(frame, "from_dtype").tolist() == [True, False]
+        assert encode(frame).transform(frame.assign(a="new")).shape == (30, 2)
 
     def test_array(self):
         X = np.array([[0.0, 5.0], [1.0, 5.0]] * 5)
@@ -174,6 +198,11 @@ class TestSuspiciousFeatures:
         frame = pd.DataFrame({"age": ["23", "44", "?"] * 20})
         with pytest.warns(SuspiciousFeatureWarning, match=r"'age'.*not all .*'\?'"):
             encode(frame)
+
+    @pytest.mark.parametrize("column", [["1", "2", "X"] * 20, pd.Categorical(["1", "2", "X"] * 20)])
+    def test_declared_categories(self, column):
+        frame = pd.DataFrame({"a": column})
+        encode(frame, ["a"] if isinstance(column, list) else "from_dtype")
 
     def test_identifiers(self):
         frame = pd.DataFrame({"day": [f"2020-01-{day:02}" for day in range(1, 29)]})
