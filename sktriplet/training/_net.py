@@ -309,9 +309,8 @@ class TripletNet(NeuralNet):
             Trained net.
         """
         if epochs is None:
-            epochs = max(self.max_epochs - (len(self.history) - self.first_epoch_), 0)
-        if self.is_stopped_:
-            epochs = 0
+            n_remaining = self.max_epochs - (len(self.history) - self.first_epoch_)
+            epochs = 0 if self.is_stopped_ else max(n_remaining, 0)
         return super().fit_loop(X, y, epochs, **fit_params)
 
     def resume_from(self, other: "TripletNet") -> None:
