@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from numbers import Number
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -225,11 +225,13 @@ def _to_categories(column: Any) -> NDArray[np.object_]:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, Integral):
+        return str(int(value))  # Floats would round identifiers.
     if not isinstance(value, Number):
         return str(value)
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (OverflowError, TypeError):  # large integers, complex numbers
+    except (OverflowError, TypeError):  # large or complex numbers
         return str(value)
     return str(int(number)) if number.is_integer() else str(np.float32(number))
 

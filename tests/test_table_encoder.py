@@ -177,6 +177,10 @@ class TestCategories:
         encoder = encode(pd.DataFrame({"a": values * 5}), ["a"])
         assert_array_equal(encoder.transform(pd.DataFrame({"a": other})), np.eye(2))
 
+    def test_large_integers_are_not_rounded(self):
+        frame = pd.DataFrame({"id": [2**60, 2**60 + 1] * 10})
+        assert_array_equal(encode(frame, ["id"]).transform(frame)[:2], np.eye(2))
+
     def test_text_that_is_all_missing(self):
         frame = pd.DataFrame({"a": pd.array([None] * 30, dtype="string"), "b": np.arange(30.0)})
         assert find_categorical(frame, "from_dtype").tolist() == [True, False]

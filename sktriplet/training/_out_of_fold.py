@@ -111,7 +111,7 @@ def cross_fitted(
             if target != source:
                 rotation = _orthogonal_map(centered, other - means[target])
                 mapped = centered[left_out] @ rotation
-                if not center and part.shape[1] > other.shape[1]:  # leave the sphere
+                if not center and part.shape[1] > other.shape[1]:  # Put it back on the sphere.
                     mapped *= _norms(part[left_out]) / _norms(mapped)
                 crossed[target][left_out] = mapped + means[target]
     return np.concatenate(crossed, axis=1)
