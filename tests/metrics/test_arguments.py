@@ -6,15 +6,31 @@ import pytest
 
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import (
+    cumulative_match_characteristic_curve,
     detection_identification_rate_score,
     mean_average_precision_at_r_score,
+    mean_average_precision_score,
+    mean_reciprocal_rank_score,
+    normalized_discounted_cumulative_gain_score,
+    precision_at_k_score,
     r_precision_score,
     recall_at_k_score,
 )
 
 X, Y = np.eye(3), np.array([1, 1, 2], dtype=np.int64)
-RETRIEVAL_SCORES = [recall_at_k_score, r_precision_score, mean_average_precision_at_r_score]
+RETRIEVAL_SCORES = [
+    recall_at_k_score,
+    precision_at_k_score,
+    r_precision_score,
+    mean_average_precision_at_r_score,
+    mean_average_precision_score,
+    mean_reciprocal_rank_score,
+    normalized_discounted_cumulative_gain_score,
+]
 every_score = pytest.mark.parametrize("score", RETRIEVAL_SCORES)
+every_function = pytest.mark.parametrize(
+    "score", [*RETRIEVAL_SCORES, cumulative_match_characteristic_curve]
+)
 REFERENCE = {"reference": X, "reference_y": Y}
 INVALID = {
     "None": ({"embeddings": None}, "2D array"),
@@ -51,7 +67,7 @@ INVALID = {
 }
 
 
-@every_score
+@every_function
 @pytest.mark.parametrize("name", INVALID)
 def test_retrieval_scores_with_invalid_arrays(score, name):
     arguments, message = INVALID[name]
@@ -60,17 +76,35 @@ def test_retrieval_scores_with_invalid_arrays(score, name):
         score(arguments.pop("embeddings"), arguments.pop("y"), **arguments)
 
 
-@every_score
+@every_function
 @pytest.mark.parametrize("metric", ["cityblock", None, 2])
 def test_retrieval_scores_with_invalid_metric(score, metric):
     with pytest.raises(InvalidParameterError, match=rf"'metric'.*'euclidean'.* Got {metric!r}"):
         score(X, Y, metric=metric)
 
 
+@every_score
+@pytest.mark.parametrize("average", ["micro", "weighted", True, 1])
+def test_retrieval_scores_with_invalid_average(score, average):
+    with pytest.raises(InvalidParameterError, match=rf"'average'.*'macro'.* Got {average!r}"):
+        score(X, Y, average=average)
+
+
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "1", None])
-def test_recall_at_k_score_with_invalid_k(k):
-    with pytest.raises(InvalidParameterError, match=rf"'k' .*\[1, inf\)\. Got {k!r}"):
-        recall_at_k_score(X, Y, k=k)
+@pytest.mark.parametrize(
+    ("score", "name"),
+    [
+        (recall_at_k_score, "k"),
+        (precision_at_k_score, "k"),
+        (normalized_discounted_cumulative_gain_score, "k"),
+        (cumulative_match_characteristic_curve, "max_rank"),
+    ],
+)
+def test_retrieval_scores_with_invalid_k(score, name, k):
+    if k is None and score is normalized_discounted_cumulative_gain_score:
+        pytest.skip("None means all ranks")
+    with pytest.raises(InvalidParameterError, match=rf"'{name}' .*\[1, inf\).* Got {k!r}"):
+        score(X, Y, **{name: k})
 
 
 @every_score
