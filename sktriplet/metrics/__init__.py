@@ -33,10 +33,16 @@ from sktriplet.metrics._scorers import (
     r_precision_scorer,
     recall_at_k_scorer,
 )
+from sktriplet.metrics._verification import (
+    equal_error_rate_score,
+    false_non_match_rate_score,
+)
 
 __all__ = [
     "cumulative_match_characteristic_curve",
     "detection_identification_rate_score",
+    "equal_error_rate_score",
+    "false_non_match_rate_score",
     "mean_average_precision_at_r_score",
     "mean_average_precision_at_r_scorer",
     "mean_average_precision_score",
