@@ -1,5 +1,6 @@
 """Scatter plot of embeddings."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sktriplet.display._axes import make_axes
 
-# Combined with the ten colors of the default palette, they distinguish 60 classes.
+N_COLORS = 10  # of the default palette
+# Combined with the colors, they distinguish 60 classes.
 MARKERS = "o^sDvP"
 
 
@@ -107,6 +109,8 @@ class EmbeddingDisplay:
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the points, one color and marker per class.
 
+        With more than 60 classes, colors and markers repeat and there is no legend.
+
         Parameters
         ----------
         ax : matplotlib Axes, default=None
@@ -119,32 +123,26 @@ class EmbeddingDisplay:
         self : object
             Display with the plot.
         """
+        from matplotlib.markers import MarkerStyle
+
         ax = make_axes(ax)
-        classes = np.unique(self.y)
+        classes, codes = np.unique(self.y, return_inverse=True)
+        colors = np.array([f"C{i}" for i in range(N_COLORS)])[codes % N_COLORS]
         size = float(np.clip(12000 / len(self.points), 4, 36))
-        for i, label in enumerate(classes):
-            style = {
-                "color": f"C{i % 10}",
-                "marker": MARKERS[i // 10 % len(MARKERS)],
-                "s": size,
-                "linewidths": 0,
-                "alpha": 0.8,
-                **kwargs,
-            }
-            ax.scatter(*self.points[self.y == label].T, label=str(label), **style)
+        style = {"color": colors, "s": size, "linewidths": 0, "alpha": 0.8, **kwargs}
+        points = ax.scatter(*self.points.T, **style)
+        if "marker" not in kwargs:
+            shapes = [MarkerStyle(marker) for marker in MARKERS]
+            paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
+            points.set_paths([paths[i] for i in codes // N_COLORS % len(MARKERS)])
         ax.set(xlabel=self._axis_label(0), ylabel=self._axis_label(1))
         ax.set_aspect("equal", adjustable="datalim")
-        legend = ax.legend(
-            loc="center left",
-            bbox_to_anchor=(1, 0.5),
-            ncols=-(-len(classes) // 15),  # at most 15 entries per column
-            frameon=False,
-            handletextpad=0.2,
-            columnspacing=1,
-            markerscale=float(np.sqrt(36 / size)),
-        )
-        for handle in legend.legend_handles:
-            handle.set_alpha(1)
+        if len(classes) <= N_COLORS * len(MARKERS):
+            examples = np.unique(codes, return_index=True)[1]
+            markers = [kwargs.get("marker", MARKERS[i // N_COLORS]) for i in range(len(classes))]
+            _add_legend(ax, points, examples, markers, classes)
+        if ax.get_legend() is None:
+            ax.set_title(f"{len(classes):,} classes")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -153,3 +151,30 @@ class EmbeddingDisplay:
             return f"component {axis + 1}"
         ratio = self.explained_variance_ratio[axis]
         return f"principal component {axis + 1} ({ratio:.0%} of variance)"
+
+
+def _add_legend(
+    ax: Any, points: Any, examples: NDArray, markers: Sequence[Any], classes: NDArray
+) -> None:
+    """Add a legend to the right of the axes, unless it would fill half of the figure.
+
+    ``examples`` are the indices of a point of each class.
+    """
+    from matplotlib.lines import Line2D
+
+    colors = np.broadcast_to(points.get_facecolor(), (len(points.get_offsets()), 4))[examples, :3]
+    handles = [
+        Line2D([], [], color=color, marker=marker, linestyle="none", label=str(label))
+        for color, marker, label in zip(colors, markers, classes, strict=True)
+    ]
+    legend = ax.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        ncols=-(-len(classes) // 15),  # at most 15 entries per column
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=1,
+    )
+    if legend.get_window_extent().width > ax.figure.bbox.width / 2:
+        legend.remove()
