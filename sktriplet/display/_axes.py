@@ -5,7 +5,9 @@ matplotlib is optional, so it is imported only when a figure is created.
 
 from typing import Any
 
-CORRECT, INCORRECT = "tab:green", "tab:red"
+# Bluish green and vermilion, which people with any type of color vision distinguish
+# (Okabe and Ito, "Color Universal Design", 2008).
+CORRECT, INCORRECT = "#009E73", "#D55E00"
 
 
 def make_axes(ax: Any) -> Any:

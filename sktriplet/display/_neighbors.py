@@ -15,7 +15,9 @@ CHANNELS = (1, 3, 4)
 
 
 class NeighborsDisplay:
-    """Images of queries and their nearest neighbors, framed in green if of the same class.
+    """Images of queries and their nearest neighbors, with their classes.
+
+    Neighbors of the query's class have a solid green frame, others a dashed orange one.
 
     Parameters
     ----------
@@ -155,11 +157,11 @@ class NeighborsDisplay:
                 panel.set_title(str(rank or "query"), fontsize=9)
             if rank == 0:
                 panel.set_ylabel(label, rotation=0, horizontalalignment="right", va="center")
-            elif label == self.labels[query, 0]:
-                panel.spines[:].set(color=CORRECT, linewidth=2.5)
-            else:
-                panel.spines[:].set(color=INCORRECT, linewidth=2.5)
-                panel.set_xlabel(label, color=INCORRECT, fontsize=8, labelpad=2)
+                continue
+            is_correct = label == self.labels[query, 0]
+            color, dashes = (CORRECT, "-") if is_correct else (INCORRECT, (0, (2, 1)))
+            panel.spines[:].set(color=color, linewidth=2.5, linestyle=dashes, capstyle="butt")
+            panel.set_xlabel(label, color=color, fontsize=8, labelpad=2)
         self.ax_, self.figure_ = axes, axes[0, 0].figure
         return self
 

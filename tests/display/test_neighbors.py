@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sktriplet.display import NeighborsDisplay
+from sktriplet.display._axes import CORRECT, INCORRECT
 
 
 def test_neighbors_nearest(digits, identity):
@@ -23,10 +24,12 @@ def test_neighbors_colors(plt):
     titles = [panel.get_title() for panel in display.ax_[0]]
     assert titles == ["query", "1", "2"]
     assert query.get_ylabel() == "a"
-    for panel, color, label in [(correct, "tab:green", ""), (incorrect, "tab:red", "b")]:
+    for panel, color, label in [(correct, CORRECT, "a"), (incorrect, INCORRECT, "b")]:
         edge = panel.spines["top"].get_edgecolor()
         assert edge == plt.matplotlib.colors.to_rgba(color)
         assert panel.get_xlabel() == label
+    # Not distinguished by color alone.
+    assert correct.spines["top"].get_linestyle() != incorrect.spines["top"].get_linestyle()
 
 
 def test_neighbors_default_queries(digits):
