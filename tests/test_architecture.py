@@ -20,8 +20,8 @@ LAYERS = [
     {"training"},
     {"losses"},
     {"mining", "distances", "_input_validation"},
-    {"_input_layout", "_table_encoder", "metrics", "augmentation", "datasets", "display"},
-    {"networks"},
+    {"_input_layout", "_table_encoder", "augmentation", "datasets", "display"},
+    {"metrics", "networks"},
     {"_labels", "_parameters", "exceptions"},
 ]
 MODULES = {

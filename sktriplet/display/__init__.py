@@ -1,8 +1,17 @@
-"""Plots of embeddings, training, nearest neighbors and distances, as scikit-learn displays."""
+"""Plots of embeddings, training, retrieval and verification, as scikit-learn displays."""
 
+from sktriplet.display._cumulative_match import CumulativeMatchDisplay
 from sktriplet.display._distances import DistanceDisplay
 from sktriplet.display._embedding import EmbeddingDisplay
 from sktriplet.display._neighbors import NeighborsDisplay
 from sktriplet.display._training import TrainingDisplay
+from sktriplet.display._verification import VerificationDisplay
 
-__all__ = ["DistanceDisplay", "EmbeddingDisplay", "NeighborsDisplay", "TrainingDisplay"]
+__all__ = [
+    "CumulativeMatchDisplay",
+    "DistanceDisplay",
+    "EmbeddingDisplay",
+    "NeighborsDisplay",
+    "TrainingDisplay",
+    "VerificationDisplay",
+]

@@ -140,17 +140,17 @@ def false_non_match_rate_score(
 
 
 def check_pairs(
-    y_true: ArrayLike, y_score: ArrayLike
+    y_true: ArrayLike, y_score: ArrayLike, *, names: tuple[str, str] = ("y_true", "y_score")
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which pairs are of the same class, and their scores."""
     labels = column_or_1d(y_true)
     scores = check_array(
-        column_or_1d(y_score), ensure_2d=False, dtype=np.float64, input_name="y_score"
+        column_or_1d(y_score), ensure_2d=False, dtype=np.float64, input_name=names[1]
     )
     check_consistent_length(labels, scores)
     if not (np.isin(labels, [0, 1]).all() or np.isin(labels, [-1, 1]).all()):
         raise ValueError(
-            "y_true must contain only True and False, 1 and 0, or 1 and -1. "
+            f"{names[0]} must contain only True and False, 1 and 0, or 1 and -1. "
             f"Got {np.unique(labels)[:5].tolist()}."
         )
     return np.asarray(labels == 1), scores
@@ -173,7 +173,9 @@ def weighted_error_rates(
             for part in (~is_genuine, is_genuine)
         ]
         impostors, genuine = below
-        yield (impostors[-1] - impostors) / impostors[-1], genuine / genuine[-1]
+        with np.errstate(invalid="ignore"):  # rates of no pairs are NaN
+            rates = (impostors[-1] - impostors) / impostors[-1], genuine / genuine[-1]
+        yield rates
 
 
 def interpolate_equal_error_rate(fmr: NDArray[np.float64], fnmr: NDArray[np.float64]) -> float:

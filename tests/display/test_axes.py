@@ -3,7 +3,14 @@ import sys
 
 import pytest
 
-from sktriplet.display import DistanceDisplay, EmbeddingDisplay, NeighborsDisplay, TrainingDisplay
+from sktriplet.display import (
+    CumulativeMatchDisplay,
+    DistanceDisplay,
+    EmbeddingDisplay,
+    NeighborsDisplay,
+    TrainingDisplay,
+    VerificationDisplay,
+)
 
 
 def plot_embedding(**kwargs):
@@ -25,7 +32,22 @@ def plot_distances(**kwargs):
     return DistanceDisplay.from_predictions([True, False], [-1.0, -2.0], **kwargs)
 
 
-PLOTS = [plot_embedding, plot_training, plot_neighbors, plot_distances]
+def plot_verification(**kwargs):
+    return VerificationDisplay.from_predictions([True, False], [-1.0, -2.0], **kwargs)
+
+
+def plot_cumulative_match(**kwargs):
+    return CumulativeMatchDisplay.from_predictions([[0], [1], [2]], ["a", "b", "a"], **kwargs)
+
+
+PLOTS = [
+    plot_embedding,
+    plot_training,
+    plot_neighbors,
+    plot_distances,
+    plot_verification,
+    plot_cumulative_match,
+]
 
 
 def test_matplotlib_import():
