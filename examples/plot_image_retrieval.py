@@ -19,6 +19,8 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from sktriplet import TripletEmbedder
+from sktriplet.display import NeighborsDisplay
+from sktriplet.metrics import precision_at_k_score
 
 rng = np.random.default_rng(0)
 digits = load_digits()
@@ -63,9 +65,12 @@ transforms = {
 neighbors = {}
 print(f"{'precision at 6':28}{'known':>10}{'new':>10}")
 for name, transform in transforms.items():
-    search = NearestNeighbors(n_neighbors=6).fit(transform(gallery))
-    neighbors[name] = search.kneighbors(transform(queries), return_distance=False)
-    precision = (y_gallery[neighbors[name]] == y_queries[:, None]).mean(axis=1)
+    embeddings, reference = transform(queries), transform(gallery)
+    precision = precision_at_k_score(
+        embeddings, y_queries, k=6, reference=reference, reference_y=y_gallery, average=None
+    )
+    search = NearestNeighbors(n_neighbors=6).fit(reference)
+    neighbors[name] = search.kneighbors(embeddings, return_distance=False)
     print(f"{name:28}{precision[~is_new_query].mean():10.3f}{precision[is_new_query].mean():10.3f}")
 
 # %%
@@ -87,35 +92,19 @@ for n_samples in (1, 5, 20):
 # %%
 # Plot queries and their neighbors
 # --------------------------------
-# Five queries of known classes and five of new classes. Neighbors of the same class have a green
-# frame, others a red one. Raw pixels find numbers that are written in the same position, while the
-# embedder has learned to ignore the position.
+# Five queries of known classes, and five of new classes below. Neighbors of the same class have a
+# solid green frame, others a dashed orange one. Raw pixels find numbers that are written in the
+# same position, while the embedder has learned to ignore the position.
 
 selected = [
     query
     for part in (np.flatnonzero(~is_new_query), np.flatnonzero(is_new_query))
     for query in np.sort(rng.choice(part, 5, replace=False))
 ]
-
-
-def show_image(ax, image, color):
-    ax.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(color=color, linewidth=2)
-
-
-fig = plt.figure(figsize=(12, 6.5), layout="constrained")
-query_panel, *neighbor_panels = fig.subfigures(1, 3, width_ratios=[1.6, 6, 6])
-query_panel.suptitle("Query")
-for ax, query in zip(query_panel.subplots(len(selected), 1), selected, strict=True):
-    show_image(ax, queries[query], "black")
-    label = y_queries[query] + ("\n(new)" if is_new_query[query] else "")
-    ax.set_ylabel(label, rotation=0, ha="right", va="center")
-for panel, (name, indices) in zip(neighbor_panels, neighbors.items(), strict=True):
-    panel.suptitle(f"Nearest neighbors: {name}")
-    for axes, query in zip(panel.subplots(len(selected), 6), selected, strict=True):
-        for ax, index in zip(axes, indices[query], strict=True):
-            same_class = y_gallery[index] == y_queries[query]
-            show_image(ax, gallery[index], "tab:green" if same_class else "tab:red")
+fig = plt.figure(figsize=(13, 9), layout="constrained")
+for panel, (name, indices) in zip(fig.subfigures(1, 2), neighbors.items(), strict=True):
+    images = np.concatenate([queries[selected, None], gallery[indices[selected]]], axis=1)
+    labels = np.column_stack([y_queries[selected], y_gallery[indices[selected]]])
+    NeighborsDisplay(images, labels).plot(ax=panel.subplots(), cmap="gray_r")
+    panel.suptitle(name)
 plt.show()
