@@ -47,6 +47,45 @@ class ChannelsFirst(nn.Module):
         return X.contiguous() if self.contiguous else X
 
 
+class OneHot(nn.Module):
+    """Expand categorical features, which come as indices of columns, to one-hot columns.
+
+    Parameters
+    ----------
+    n_plain : int
+        Number of features that are not expanded. They come first.
+    n_outputs : int
+        Number of features with one-hot columns. A categorical feature of a batch holds the index of
+        the output that is one, or -1 if there is none.
+    contiguous : bool, default=False
+        Whether to return batches that are contiguous in memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktriplet.networks._embedding_network import OneHot
+    >>> OneHot(1, 4)(torch.tensor([[0.5, 3.0], [1.5, -1.0]]))
+    tensor([[0.5000, 0.0000, 0.0000, 1.0000],
+            [1.5000, 0.0000, 0.0000, 0.0000]])
+    """
+
+    def __init__(self, n_plain: int, n_outputs: int, *, contiguous: bool = False):
+        super().__init__()
+        self.n_plain = n_plain
+        self.n_outputs = n_outputs
+        self.contiguous = contiguous
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the batch with shape (B, n_outputs)."""
+        # One more column takes the ones of features without a column.
+        expanded = X.new_zeros(len(X), self.n_outputs + 1)
+        expanded[:, : self.n_plain] = X[:, : self.n_plain]
+        columns = X[:, self.n_plain :].long()
+        expanded.scatter_(1, columns.where(columns >= 0, self.n_outputs), 1)
+        expanded = expanded[:, :-1]
+        return expanded.contiguous() if self.contiguous else expanded
+
+
 class Standardizer(nn.Module):
     """Standardize features with fixed statistics: ``(X - mean) / scale``.
 
@@ -82,7 +121,8 @@ class EmbeddingNetwork(nn.Module):
         its members compute consecutive parts of the output, of the widths that
         `torch.tensor_split` returns.
     input_layout : nn.Module, default=None
-        Conversion of image batches. By default, batches are not converted.
+        Conversion of batches of images or categorical features. By default, batches are not
+        converted.
     augment : callable, default=None
         Maps a batch, in the layout that the backbone takes and not yet scaled, to an augmented
         batch.
@@ -149,7 +189,7 @@ class EmbeddingNetwork(nn.Module):
         return torch.cat(normalized, 1) / self.n_members**0.5
 
     def to_channels_first(self, X: Tensor) -> Tensor:
-        """Return image batches with channels first, other batches unchanged."""
+        """Return image batches with channels first, and tables with one-hot columns."""
         return X if self.input_layout is None else self.input_layout(X)
 
     def forward_backbone(self, X: Tensor) -> Tensor:

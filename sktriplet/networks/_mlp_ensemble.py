@@ -39,6 +39,8 @@ class MLPEnsemble(nn.Module):
     bin_edges : array-like of shape (n_features, n_bins + 1), default=None
         Ascending edges of the bins of each feature; see :class:`PiecewiseLinearEncoding`. By
         default, all members get the features.
+    n_binary : int, default=0
+        Number of features that have two values; they come last. Only their first bin is used.
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.
@@ -83,6 +85,7 @@ class MLPEnsemble(nn.Module):
         *,
         n_members: int = 4,
         bin_edges: ArrayLike | None = None,
+        n_binary: int = 0,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -95,7 +98,9 @@ class MLPEnsemble(nn.Module):
             )
         self.n_members = n_members
         self.widths = [len(part) for part in np.array_split(range(n_components), n_members)]
-        self.encoding = None if bin_edges is None else PiecewiseLinearEncoding(bin_edges)
+        self.encoding = None
+        if bin_edges is not None:
+            self.encoding = PiecewiseLinearEncoding(bin_edges, n_binary)
         n_encoded = 0 if self.encoding is None else n_members // 2
         self.n_plain = n_members - n_encoded
         self.plain = _hidden_layers(
@@ -210,18 +215,20 @@ class PiecewiseLinearEncoding(nn.Module):
 
     A feature x is encoded by :math:`2 \min(\max((x - e_{t-1}) / (e_t - e_{t-1}), 0), 1) - 1` for
     its bins :math:`t = 1, \dots, n`: -1 up to the lower edge of a bin, 1 from its upper edge on,
-    and linear between them [1]_. Maps (n_features, B) to (n_features * n_bins, B).
+    and linear between them [1]_. Maps (n_features, B) to (n_outputs, B).
 
     Parameters
     ----------
     bin_edges : array-like of shape (n_features, n_bins + 1)
         Ascending edges of the bins, for example quantiles of each feature. Bins with equal edges
         have a constant encoding.
+    n_binary : int, default=0
+        Number of features that are encoded by their first bin only; they come last.
 
     Attributes
     ----------
     n_outputs : int
-        Number of outputs.
+        Number of outputs: one per bin.
 
     References
     ----------
@@ -231,16 +238,24 @@ class PiecewiseLinearEncoding(nn.Module):
 
     bin_edges: Tensor
 
-    def __init__(self, bin_edges: ArrayLike):
+    def __init__(self, bin_edges: ArrayLike, n_binary: int = 0):
         super().__init__()
         edges = torch.as_tensor(np.asarray(bin_edges), dtype=DTYPE)
         self.register_buffer("bin_edges", edges)
-        self.n_outputs = edges.shape[0] * (edges.shape[1] - 1)
+        self.n_binned = len(edges) - n_binary
+        self.n_outputs = self.n_binned * (edges.shape[1] - 1) + n_binary
 
     def forward(self, X: Tensor) -> Tensor:
-        """Return the encoding, (n_features * n_bins, B)."""
-        lower = self.bin_edges[:, :-1, None]
-        width = self.bin_edges[:, 1:, None] - lower
+        """Return the encoding, (n_outputs, B)."""
+        binned, binary = slice(self.n_binned), slice(self.n_binned, None)
+        encoded = self._encode(X[binned], self.bin_edges[binned])
+        if self.n_binned == len(X):
+            return encoded
+        return torch.cat([encoded, self._encode(X[binary], self.bin_edges[binary, :2])])
+
+    def _encode(self, X: Tensor, bin_edges: Tensor) -> Tensor:
+        lower = bin_edges[:, :-1, None]
+        width = bin_edges[:, 1:, None] - lower
         # (n_features, n_bins, B)
         is_empty = width < torch.finfo(width.dtype).tiny  # The reciprocal would overflow.
         position = (X[:, None] - lower) * width.reciprocal().masked_fill(is_empty, 0)

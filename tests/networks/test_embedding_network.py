@@ -9,6 +9,7 @@ from sktriplet.networks import MLP, MLPEnsemble
 from sktriplet.networks._embedding_network import (
     ChannelsFirst,
     EmbeddingNetwork,
+    OneHot,
     Standardizer,
     validate_network,
 )
@@ -54,6 +55,29 @@ class TestChannelsFirst:
     def test_ambiguous(self):
         cubes = torch.arange(54).reshape(2, 3, 3, 3)
         assert torch.equal(ChannelsFirst((3, 3, 3))(cubes), cubes)
+
+
+class TestOneHot:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("n_plain", [0, 2])
+    def test_loop(self, dtype, n_plain):
+        generator = torch.Generator().manual_seed(0)
+        plain = torch.randn(50, n_plain, generator=generator, dtype=dtype)
+        starts, sizes = torch.tensor([0, 3, 4]) + n_plain, torch.tensor([3, 1, 5])
+        # Some features have no column.
+        offsets = (torch.rand(50, 3, generator=generator) * (sizes + 1)).long() - 1
+        columns = torch.where(offsets < 0, -1, starts + offsets)
+        expected = torch.zeros(50, n_plain + 9, dtype=dtype)
+        for row in range(50):
+            expected[row, :n_plain] = plain[row]
+            for column in columns[row].tolist():
+                if column >= 0:
+                    expected[row, column] = 1
+        X = torch.cat([plain, columns.to(dtype)], dim=1)
+        expanded = OneHot(n_plain, n_plain + 9)(X)
+        assert expanded.dtype == dtype
+        assert torch.equal(expanded, expected)
+        assert OneHot(n_plain, n_plain + 9, contiguous=True)(X).is_contiguous()
 
 
 class TestStandardizer:

@@ -60,6 +60,17 @@ class TestPiecewiseLinearEncoding:
     def test_edges_are_saved(self):
         assert "bin_edges" in PiecewiseLinearEncoding([[0, 1]]).state_dict()
 
+    def test_binary_features(self):
+        """Only their first bin is encoded."""
+        edges = [[0, 1, 3], [-0.5, 1.5, 1.5], [0, 1, 1]]
+        X = torch.tensor([[2.0, 0.5], [-0.5, 1.5], [1.0, 0.0]])  # (n_features, B)
+        encoding = PiecewiseLinearEncoding(edges, n_binary=2)
+        everything = PiecewiseLinearEncoding(edges)(X)
+        assert encoding.n_outputs == 4
+        assert torch.equal(encoding(X), everything[[0, 1, 2, 4]])
+        all_binary = PiecewiseLinearEncoding(edges, n_binary=3)
+        assert torch.equal(all_binary(X), everything[[0, 2, 4]])
+
 
 class TestMLPEnsemble:
     @pytest.mark.parametrize(
