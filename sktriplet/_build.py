@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,8 @@ def partial_fit_scaler(
     # samples only if it does not center them.
     scaler = copy.deepcopy(scaler) or StandardScaler(with_mean=False)
     n_samples = X.shape[0]
-    for part in gen_batches(n_samples, max(1, 2**21 * n_samples // max(X.size, 1))):
+    size = X.size if issparse(X) else n_samples * prod(layout.shape)
+    for part in gen_batches(n_samples, max(1, 2**21 * n_samples // max(size, 1))):
         chunk = X[part]
         if not issparse(chunk):
             chunk = layout.to_rows(chunk)
@@ -259,7 +261,7 @@ def _build_backbone(
 def _build_tabular_network(
     embedder: Any,
     X: NDArray | csr_array,
-    layout: InputLayout,
+    layout: TableLayout,
     standardizer: Standardizer | None,
     generator: torch.Generator,
 ) -> nn.Module:
@@ -270,7 +272,11 @@ def _build_tabular_network(
         return MLP(layout.shape, n_components, hidden_layer_sizes, generator=generator)
     bin_edges = None
     if layout.shape[0] <= MAX_ENCODED_FEATURES:
-        bin_edges = _quantile_edges(X[:: -(-X.shape[0] // SUBSAMPLE_SIZE)])
+        n_numbers = layout.shape[0] - layout.n_binary
+        numbers = X[:: -(-X.shape[0] // SUBSAMPLE_SIZE), :n_numbers]
+        bin_edges = np.ones((N_BINS + 1, layout.shape[0]), np.float32)
+        bin_edges[0] = 0
+        bin_edges[:, :n_numbers] = _quantile_edges(numbers)
         if standardizer is not None:
             bin_edges = standardizer(torch.from_numpy(bin_edges)).numpy()
         bin_edges = bin_edges.T
@@ -280,6 +286,7 @@ def _build_tabular_network(
         hidden_layer_sizes,
         n_members=n_members,
         bin_edges=bin_edges,
+        n_binary=layout.n_binary,
         generator=generator,
     )
 

@@ -10,11 +10,12 @@ from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from torch import nn
 
-from sktriplet.networks._embedding_network import ChannelsFirst
+from sktriplet.networks._embedding_network import ChannelsFirst, OneHot
 
 # Numbers of channels that are recognized without input_shape: gray, RGB, RGBA.
 N_CHANNELS = (1, 3, 4)
@@ -65,11 +66,36 @@ class InputLayout:
         return f"arrays of shape {_join_shapes(self.accepted_shapes)}"
 
 
+@dataclass(frozen=True)
 class TableLayout(InputLayout):
-    """Rows of features, ``(n_features,)``, which stay in their own precision at first."""
+    """Rows of features, ``(n_features,)``, which stay in their own precision at first.
+
+    The last features may be one-hot columns. Samples have their indices instead; see `OneHot`.
+    """
+
+    n_one_hot: int = 0
+    n_binary: int = 0  # one-hot columns, and indicators of missing values before them
 
     dtype = "numeric"
     is_table = True
+
+    @classmethod
+    def from_encoder(cls, encoder: Any) -> Self:
+        """Return the layout of the tables that a fitted `TableEncoder` encodes."""
+        n_outputs = encoder.n_outputs
+        return cls((n_outputs,), n_outputs - encoder.n_plain, n_outputs - encoder.n_numbers)
+
+    def converter(self, *, contiguous: bool) -> nn.Module | None:
+        """Return a module that expands one-hot columns, if there are any."""
+        if not self.n_one_hot:
+            return None
+        n_outputs = self.shape[0]
+        return OneHot(n_outputs - self.n_one_hot, n_outputs, contiguous=contiguous)
+
+    def to_rows(self, X: NDArray) -> NDArray:
+        """Return the samples with one-hot columns."""
+        one_hot = self.converter(contiguous=True)
+        return X if one_hot is None else one_hot(torch.from_numpy(X)).numpy()
 
     def __str__(self) -> str:
         return f"a table of {self.shape[0]} features"

@@ -20,10 +20,40 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-from sktriplet._input_layout import InputLayout, layout_of, layout_type_of
+from sktriplet._input_layout import InputLayout, TableLayout, layout_of, layout_type_of
 from sktriplet._labels import concatenate_labels, find_missing
-from sktriplet._table_encoder import TableEncoder, columns_of, find_categorical, to_floats
+from sktriplet._table_encoder import (
+    TableEncoder,
+    columns_of,
+    find_categorical,
+    has_objects,
+    kind_of,
+    to_floats,
+)
 from sktriplet.exceptions import InvalidParameterError
+
+# What columns that are not supported hold, how to replace them with pandas and polars, and
+# advice.
+UNSUPPORTED_COLUMNS = {
+    "date": (
+        "dates or times",
+        "numbers, as skrub's TableVectorizer does before this step",
+        "pd.to_datetime({X}[{name!r}]).dt.year",
+        "{X}[{name!r}].dt.year()",
+    ),
+    "duration": (
+        "durations",
+        "numbers",
+        "pd.to_timedelta({X}[{name!r}]).dt.total_seconds()",
+        "{X}[{name!r}].dt.total_seconds()",
+    ),
+    "nested": (
+        "lists or other collections",
+        "a column for each of their elements",
+        "{X}[{name!r}].apply(len)",
+        "{X}[{name!r}].list.len()",
+    ),
+}
 
 
 @dataclass
@@ -52,6 +82,7 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
         If X is neither a finite table nor images, if y does not hold class labels, or if no
         triplet exists.
     """
+    _check_supported(X, "X")
     owner = type(estimator).__name__
     probe = object.__new__(type(estimator))  # copy.copy would copy the net as if to pickle it
     vars(probe).update(vars(estimator))
@@ -83,8 +114,8 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
         _raise_wrong_shape(estimator, X.shape)
     input_shape = layout.shape
     if encoder is not None:
-        X = (encoder.fit(X) if reset else encoder).transform(X)
-        layout = layout_type(X.shape[1:])
+        X = encoder.fit_transform(X) if reset else encoder.transform(X, warns=True)
+        layout = TableLayout.from_encoder(encoder)
     classes, labels = _encode_labels(y, owner)
     fitted_attributes = {
         "classes_": classes,
@@ -114,6 +145,8 @@ def to_single_precision(X: NDArray | csr_array, offset: NDArray | None = None) -
         return X
     if issparse(X):
         return X.astype(np.float32)
+    if offset is not None:
+        offset = offset[: X.shape[1]]  # Indices of one-hot columns have none.
     converted = np.empty(X.shape, np.float32)
     for part in gen_batches(len(X), max(1, 2**20 // max(prod(X.shape[1:]), 1))):
         converted[part] = X[part] if offset is None else X[part] - offset
@@ -137,6 +170,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
         If X is not finite, or not consistent with the training data.
     """
     layout, encoder = layout_of(estimator), getattr(estimator, "_encoder", None)
+    _check_supported(X, "X")
     X = _validate_array(estimator, X, type(layout), encoder, reset=False)
     if layout.is_table:
         return X if encoder is None else encoder.transform(X)
@@ -183,7 +217,7 @@ def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
         If they are not a finite array of shape (n_pairs, 2, ...) whose samples are consistent with
         the training data.
     """
-    _check_not_datetime(pairs, "pairs")
+    _check_supported(pairs, "pairs")
     expected = (2, *estimator.input_shape_)
     with _explained_errors("pairs", pairs):
         pairs = check_array(
@@ -251,8 +285,7 @@ def _validate_array(
     ensure_min_samples: int = 1,
 ) -> Any:
     """Return X as an array of numbers, or unchanged if it has categorical features."""
-    _check_not_datetime(X, "X")
-    if encoder is not None and encoder.is_categorical is not None:
+    if encoder is not None and (encoder.is_categorical is not None or has_objects(X)):
         return _validate_mixed(
             estimator, X, encoder, reset=reset, ensure_min_samples=ensure_min_samples
         )
@@ -270,39 +303,55 @@ def _validate_array(
             ensure_min_samples=ensure_min_samples,
             reset=reset,
         )
-        if X.dtype.kind == "O":  # scikit-learn does not convert pandas' categories.
-            X = X.astype(np.float64)
-    _check_range(X.data if issparse(X) else X, "X")
+        _check_range(X.data if issparse(X) else X, "X")
     return X
 
 
 def _validate_mixed(
     estimator: Any, X: Any, encoder: TableEncoder, *, reset: bool, ensure_min_samples: int
 ) -> Any:
-    """Check a table with categorical features, which is not converted."""
+    """Check a table of columns of several types, which is not converted."""
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     else:
-        X = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
+        dtype = None if isinstance(X, np.ndarray) else object
+        X = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
     if len(X) < ensure_min_samples:
         raise ValueError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
             f"{ensure_min_samples} is required by {type(estimator).__name__}."
         )
     for name, column in encoder.select(X, categorical=False):
-        try:
-            numbers = to_floats(column)
-        except (OverflowError, TypeError, ValueError) as error:
+        reason = _why_not_finite(name, column)
+        if reason is not None:
             raise ValueError(
-                "X must hold numbers in all features that are not categorical. Column "
-                f"{name!r} is not numeric: {error}."
-            ) from error
-        if (np.abs(numbers) > np.finfo(np.float32).max).any():
-            raise ValueError(
-                f"Input X contains infinity or a value too large for dtype('float32') in column "
-                f"{name!r}."
+                f"X must hold numbers in all features that are not categorical. {reason}"
+                + (_how_to_encode(X, column) if reset else "")
             )
     return X
+
+
+def _why_not_finite(name: Any, column: Any) -> str | None:
+    """Explain why the numbers of a column cannot be used; None if they can."""
+    try:
+        numbers = to_floats(column)
+    except OverflowError:  # from Python's integers
+        numbers = np.array(np.inf)
+    except (TypeError, ValueError) as error:
+        return f"Column {name!r} is not numeric: {error}."
+    if (np.abs(numbers) > np.finfo(np.float32).max).any():
+        return f"Column {name!r} contains infinity or a value too large for dtype('float32')."
+    return None
+
+
+def _how_to_encode(X: Any, column: Any) -> str:
+    if kind_of(column) != "category":
+        return ""
+    is_frame = hasattr(X, "columns")
+    return (
+        f" {'List it in' if is_frame else 'Pass a DataFrame or set'} categorical_features, or "
+        "encode categories first, for example with OneHotEncoder in a ColumnTransformer."
+    )
 
 
 def _check_range(X: NDArray, name: str) -> None:
@@ -343,37 +392,48 @@ def _why_not_numeric(X: Any) -> str | None:
         columns = list(columns_of(X))
     except ValueError as error:
         return f"{error} Samples must have the same shape; load_image_folder resizes images."
+    is_frame = hasattr(X, "columns")
     for name, column in columns:
-        if getattr(column.dtype, "kind", "O") not in "OSU":
+        if not is_frame and getattr(column.dtype, "kind", "O") not in "OSU":
             continue
         if len(columns) == 1 and np.ndim(X) == 1:
             if isinstance(X[0] if isinstance(X, Sequence) else column[0], str | PathLike):
                 return "Got strings: load image files first, for example with load_image_folder."
             return "Got a column of objects: combine arrays with np.stack(list(X))."
-        try:
-            np.asarray(column, dtype=float)
-        except (TypeError, ValueError) as error:
-            return (
-                f"Column {name!r} is not numeric: {error}. Pass a DataFrame or set "
-                "categorical_features, or encode categories first, for example with "
-                "OneHotEncoder in a ColumnTransformer."
-            )
+        reason = _why_not_finite(name, column)
+        if reason is not None:
+            return reason + _how_to_encode(X, column)
     return None
 
 
-def _check_not_datetime(X: Any, argument: str) -> None:
-    if hasattr(X, "columns") and hasattr(X, "dtypes"):
-        dtypes = list(zip(X.columns, X.dtypes, strict=True))
-    else:
-        dtypes = [(None, getattr(X, "dtype", None))]
-    for name, dtype in dtypes:
-        is_temporal = getattr(dtype, "is_temporal", bool)  # of polars' types
-        if getattr(dtype, "kind", None) in ("m", "M") or is_temporal():
-            where = "" if name is None else f" in column {name!r}"
+def _check_supported(X: Any, argument: str) -> None:
+    """Check that X is an array or a supported DataFrame, without dates or nested columns."""
+    is_frame = hasattr(type(X), "columns")  # Those of a LazyFrame are expensive.
+    methods = [name for name in ("compute", "collect", "to_pandas") if hasattr(X, name)]
+    is_eager = hasattr(X, "get_columns") or (hasattr(X, "iloc") and "compute" not in methods)
+    if is_frame and not is_eager:
+        hint = f" Pass {argument}.{methods[0]}()." if methods else ""
+        raise TypeError(
+            f"{argument} must be an array, or a DataFrame of pandas or polars. Got "
+            f"{type(X).__name__}.{hint}"
+        )
+    if not is_frame:
+        if getattr(getattr(X, "dtype", None), "kind", "O") in "mM":
             raise ValueError(
-                f"{argument} must hold numbers. Got dates or times{where} ({dtype}): convert them "
-                "to numbers first, such as days or the hour of the day."
+                f"{argument} must hold numbers. Got dates or times ({X.dtype}): convert them to "
+                "numbers first, such as days or the hour of the day."
             )
+        return
+    for name, column in columns_of(X):
+        kind = kind_of(column)
+        if kind not in UNSUPPORTED_COLUMNS:
+            continue
+        content, advice, pandas, polars = UNSUPPORTED_COLUMNS[kind]
+        example = (pandas if hasattr(X, "iloc") else polars).format(X=argument, name=name)
+        raise ValueError(
+            f"{argument} must hold numbers or categories. Got {content} in column {name!r} "
+            f"({column.dtype}): replace them by {advice}, for example by {example}."
+        )
 
 
 def _validate_labels(y: Any, owner: str) -> NDArray:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import sktriplet
 from sktriplet._build import build_net, build_network
-from sktriplet._input_layout import layout_of
+from sktriplet._input_layout import TableLayout, layout_of
 from sktriplet._table_encoder import TableEncoder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
@@ -33,7 +33,7 @@ from sktriplet.training._random_state import isolated_rng
 
 # Attributes that are converted, or added, when an estimator is pickled.
 NET, PARAMETERS, VERSION = "net_", "_fit_parameters", "_sktriplet_version"
-ENCODER = "_encoder"
+ENCODER, CATEGORICAL = "_encoder", "categorical_features"
 
 
 class ArrayStateEstimator(BaseEstimator):
@@ -49,10 +49,10 @@ class ArrayStateEstimator(BaseEstimator):
         if NET not in state:
             return state
         parameters = {name: value for name, value in state[PARAMETERS].items() if name != "net"}
-        return state | {
+        return _without_index(state) | {
             NET: net_state(state[NET]),
             ENCODER: None if state[ENCODER] is None else vars(state[ENCODER]),
-            PARAMETERS: parameters,
+            PARAMETERS: _without_index(parameters),
             VERSION: sktriplet.__version__,
         }
 
@@ -81,6 +81,12 @@ class ArrayStateEstimator(BaseEstimator):
                 f"This {name}, saved by sktriplet {version}, cannot be loaded: the file is "
                 f"damaged, or the code of its module has changed. {error!r}"
             ) from error
+
+
+def _without_index(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with the names of features in a list, since skops trusts no Index."""
+    chosen = parameters[CATEGORICAL]
+    return parameters | {CATEGORICAL: chosen.to_list() if hasattr(chosen, "to_list") else chosen}
 
 
 def _restored_encoder(attributes: dict[str, Any] | None) -> TableEncoder | None:
@@ -122,7 +128,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
     embedder.input_shape_, seed = tuple(attributes["input_shape_"]), state["seed"]
     layout, encoder = layout_of(embedder), attributes[ENCODER]
     if layout.is_table:
-        layout = type(layout)((encoder.n_outputs,))
+        layout = TableLayout.from_encoder(encoder)
     # The edges of bins are stored with the weights, so any sample will do.
     sample = np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):

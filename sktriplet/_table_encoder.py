@@ -1,33 +1,79 @@
 """Encoding of tables with categorical features and missing values as numbers."""
 
+import datetime
+import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from numbers import Integral, Number
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, issparse
-from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import gen_batches
 
 from sktriplet._labels import find_missing
-from sktriplet.exceptions import InvalidParameterError, SuspiciousFeatureWarning
+from sktriplet.exceptions import (
+    InvalidParameterError,
+    SuspiciousFeatureWarning,
+    UnknownCategoryWarning,
+)
 
 # Rarer categories share a column, and so do those that exceed the limit of
 # HistGradientBoostingClassifier: no column identifies single samples. In small data, categories may
 # be rarer, down to this fraction.
 MIN_FREQUENCY, MIN_RELATIVE_FREQUENCY, MAX_CATEGORIES = 5, 0.05, 255
-# Fewer samples are not sufficient to recognize unsuitable columns.
-MIN_SUSPICIOUS_SAMPLES = 20
+# Fewer samples are not sufficient to recognize unsuitable columns, or unknown categories.
+MIN_SAMPLES = 20
+# Increase of the share of samples in rare or unknown categories when training continues.
+MAX_UNKNOWN_INCREASE = 0.25
+# Almost all samples of identifiers that occur several times are in rare categories.
+MAX_RARE_FRACTION = 0.9
+# Columns with more different numbers are probably quantities, not codes.
+MAX_CODES = 20
+# Text that denotes a missing value, in lower case.
+MARKERS = {"", "?", "-", ".", "*", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "unknown"}
+# Codes, such as postal codes, have leading zeros.
+CODE = re.compile(r"0\d")
+DATE = re.compile(
+    r"""\d{4}([-/.])\d{1,2}\1\d{1,2}([T ].*)?  # 2024-01-31 or 2024-01-31T12:00
+    | \d{1,2}([-/.])\d{1,2}\3\d{4}([T ].*)?    # 31.01.2024
+    | \d{1,2}/\d{1,2}/\d{2}([T ].*)?           # 1/31/24""",
+    re.VERBOSE,
+)
+MISSING_TYPES = ("NoneType", "NAType", "NaTType")
+# Packages whose frames a warning about data skips.
+INTERNAL_PACKAGES = ("sktriplet", "sklearn", "joblib")
+
+
+class Categories(NamedTuple):
+    """The categories of a feature, and those of its samples."""
+
+    name: Any  # of the feature
+    is_declared: bool  # by a categorical dtype
+    texts: list[str]  # distinct and sorted
+    codes: NDArray[np.intp]  # positions in texts, -1 for missing values
+
+    def counts(self) -> NDArray[np.intp]:
+        """Return the number of samples of each category, and of missing values as the last."""
+        return np.bincount(self.codes % (len(self.texts) + 1), minlength=len(self.texts) + 1)
+
+    @property
+    def n_known(self) -> int:
+        """Number of samples that are not missing."""
+        return int((self.codes >= 0).sum())
 
 
 class TableEncoder:
-    """Encode categorical features one-hot, and fill missing numbers with the mean.
+    """Encode categorical features as one-hot columns, and fill missing numbers with the mean.
 
-    The output has the numeric features, an indicator for each of them that has missing values
-    in fit, and the one-hot encoded categorical features, for which a missing value is a category.
-    In the first layer of a network, the weights of a category's column are its embedding.
+    An encoded table has the numeric features, an indicator for each of them that has missing
+    values in fit, and the one-hot columns of categorical features, for which a missing value is
+    a category. In the first layer of a network, the weights of a category's column are its
+    embedding. The one-hot columns are not stored: in their place, `transform` returns the index of
+    the column that is one, per categorical feature, and
+    :class:`~sktriplet.networks._embedding_network.OneHot` expands batches of samples.
 
     Parameters
     ----------
@@ -38,8 +84,12 @@ class TableEncoder:
 
     Attributes
     ----------
+    n_plain : int
+        Number of encoded features that are not one-hot: numbers and indicators.
+    n_numbers : int
+        Number of numeric features.
     n_outputs : int
-        Number of encoded features.
+        Number of encoded features, with one-hot columns.
     """
 
     def __init__(
@@ -48,84 +98,176 @@ class TableEncoder:
         self.is_categorical = is_categorical
         self.is_inferred = is_inferred
 
-    def fit(self, X: Any) -> "TableEncoder":
-        """Learn the means of numeric features, and the categories of the others.
+    @property
+    def has_categories(self) -> bool:
+        """Whether a feature is categorical."""
+        return self.is_categorical is not None and bool(self.is_categorical.any())
+
+    def fit_transform(self, X: Any) -> NDArray | csr_array:
+        """Learn the means of numeric features and the categories of the others, and encode them.
 
         Parameters
         ----------
         X : DataFrame, ndarray or CSR matrix of shape (n_samples, n_features)
             Training samples. A CSR matrix has no missing values.
+
+        Returns
+        -------
+        encoded : ndarray or CSR matrix of shape (n_samples, n_plain + n_categorical)
+            Encoded samples. The columns of categorical features are indices of one-hot columns.
         """
-        self.one_hot: OneHotEncoder | None = None
-        n_samples, n_categories = X.shape[0], 0
+        n_samples = X.shape[0]
         min_frequency = min(MIN_FREQUENCY, max(1, int(MIN_RELATIVE_FREQUENCY * n_samples)))
-        if self.is_categorical is not None:
-            categories = self._categories(X)
-            if self.is_inferred:
-                columns = self.select(X, categorical=True)
-                for (name, column), values in zip(columns, categories.T, strict=True):
-                    if not _has_categorical_dtype(column):
-                        _warn_of_suspicious_text(name, values)
-            self.one_hot = OneHotEncoder(
-                min_frequency=min_frequency,
-                max_categories=MAX_CATEGORIES,
-                handle_unknown="infrequent_if_exist",
-                sparse_output=False,
-                dtype=np.float32,
-            ).fit(categories)
-            n_categories = len(self.one_hot.get_feature_names_out())
-        numbers = self._numbers(X)
-        n_features = numbers.shape[1]
-        self.fill_values = np.zeros(n_features)
-        self.has_indicator = np.zeros(n_features, bool)
+        numbers, features = self._numbers(X), self._categories(X)
+        self.n_numbers = numbers.shape[1]
+        self.has_indicator = np.zeros(self.n_numbers, bool)
         if issparse(numbers):
             self.fill_values = np.asarray(numbers.mean(axis=0)).ravel()
         else:
-            n_missing, total = np.zeros(n_features, int), np.zeros(n_features)
+            n_missing, total = np.zeros(self.n_numbers, int), np.zeros(self.n_numbers)
             for chunk in _chunks(numbers):
                 n_missing += np.isnan(chunk).sum(axis=0)
                 total += np.nansum(chunk, axis=0, dtype=np.float64)
             self.fill_values = total / np.maximum(n_samples - n_missing, 1)
             self.has_indicator = n_missing >= min_frequency
-        self.n_outputs = n_features + int(self.has_indicator.sum()) + n_categories
+        self.n_plain = self.n_outputs = self.n_numbers + int(self.has_indicator.sum())
+        # Per categorical feature: columns of frequent categories, and those of missing values, and
+        # of rare and unknown categories. -1 is no column.
+        self.columns: list[dict[str, int]] = []
+        self.missing_columns: list[int] = []
+        self.rare_columns: list[int] = []
+        self.rare_fractions: list[float] = []
+        for feature in features:
+            self._assign_columns(feature, min_frequency)
+            if self.is_inferred and not feature.is_declared:
+                _warn_of_suspicious_text(feature, self.rare_fractions[-1])
+        return self._encode(numbers, features)
+
+    def fit(self, X: Any) -> "TableEncoder":
+        """Learn the means of numeric features, and the categories of the others."""
+        self.fit_transform(X)
         return self
 
-    def transform(self, X: Any) -> NDArray | csr_array:
-        """Return the encoded samples; X itself if all its features are numbers."""
-        numbers = self._numbers(X)
+    def transform(self, X: Any, *, warns: bool = False) -> NDArray | csr_array:
+        """Return the encoded samples; X itself if all its features are numbers.
+
+        With `warns`, warn of features most of whose values are in no category of fit.
+        """
+        features = self._categories(X)
+        if warns:
+            for position, feature in enumerate(features):
+                self._warn_of_unknown_categories(feature, position)
+        return self._encode(self._numbers(X), features)
+
+    def _assign_columns(self, feature: Categories, min_frequency: int) -> None:
+        # As OneHotEncoder does, with missing values as the last category.
+        counts = feature.counts()
+        is_rare = (counts < min_frequency) & (counts > 0)
+        n_kept = (counts > 0).sum() - max(is_rare.sum() - 1, 0)
+        if n_kept > MAX_CATEGORIES:
+            is_rare[np.argsort(counts, kind="stable")[: 1 - MAX_CATEGORIES]] = True
+        frequent = np.flatnonzero((counts > 0) & ~is_rare).tolist()
+        columns = {code: self.n_outputs + position for position, code in enumerate(frequent)}
+        self.n_outputs += len(frequent)
+        rare_column = -1
+        if is_rare.any():
+            rare_column = self.n_outputs
+            self.n_outputs += 1
+        self.missing_columns.append(columns.pop(len(feature.texts), rare_column))
+        self.columns.append({feature.texts[code]: column for code, column in columns.items()})
+        self.rare_columns.append(rare_column)
+        self.rare_fractions.append(self._fraction_without_column(feature, -1))
+
+    def _fraction_without_column(self, feature: Categories, position: int) -> float:
+        """Return the fraction of known values that are in no category with its own column."""
+        counts = feature.counts()[:-1]
+        has_column = [text in self.columns[position] for text in feature.texts]
+        return 1 - float(counts[has_column].sum() / max(counts.sum(), 1))
+
+    def _warn_of_unknown_categories(self, feature: Categories, position: int) -> None:
+        """Warn if many more values than in fit are in categories without a column."""
+        before = self.rare_fractions[position]
+        now = self._fraction_without_column(feature, position)
+        if feature.n_known < MIN_SAMPLES or now < before + MAX_UNKNOWN_INCREASE:
+            return
+        unknown = [text for text in feature.texts if text not in self.columns[position]]
+        examples = ", ".join(map(repr, unknown[:3]))
+        _warn(
+            f"{now:.0%} of the values in column {feature.name!r} are categories that were unknown "
+            f"or rare in the first fit, for example {examples}, and that the network cannot "
+            "tell apart. Include samples of all categories in the first chunk.",
+            UnknownCategoryWarning,
+        )
+
+    def _encode(self, numbers: Any, features: list[Categories]) -> NDArray | csr_array:
         if issparse(numbers):  # without missing values
             n_indicators = int(self.has_indicator.sum())
             empty = csr_array((numbers.shape[0], n_indicators), dtype=numbers.dtype)
             return csr_array(hstack([numbers, empty])) if n_indicators else numbers
-        if self.one_hot is None and not self.has_indicator.any():
+        if not features and not self.has_indicator.any():
             has_missing = numbers.dtype.kind == "f" and any(
                 np.isnan(chunk).any() for chunk in _chunks(numbers)
             )
             if not has_missing:
                 return numbers
-        parts = [numbers]
+        encoded = np.empty((len(numbers), self.n_plain + len(features)), numbers.dtype)
+        filled, indicators = np.split(encoded[:, : self.n_plain], [self.n_numbers], axis=1)
         is_missing = np.isnan(numbers)
-        if is_missing.any():
-            parts = [np.where(is_missing, self.fill_values.astype(numbers.dtype), numbers)]
-        parts.append(is_missing[:, self.has_indicator].astype(numbers.dtype))
-        if self.one_hot is not None:
-            parts.append(self.one_hot.transform(self._categories(X)).astype(numbers.dtype))
-        return np.concatenate(parts, axis=1)
+        filled[:] = np.where(is_missing, self.fill_values.astype(numbers.dtype), numbers)
+        indicators[:] = is_missing[:, self.has_indicator]
+        for position, feature in enumerate(features):
+            known, rare = self.columns[position], self.rare_columns[position]
+            columns = [known.get(text, rare) for text in feature.texts]
+            # The code of missing values is -1.
+            by_code = np.array([*columns, self.missing_columns[position]])
+            encoded[:, self.n_plain + position] = by_code[feature.codes]
+        return encoded
 
     def _numbers(self, X: Any) -> Any:
-        if self.is_categorical is None:
+        if self.is_categorical is None and not hasattr(X, "columns") and X.dtype != object:
             return X
         columns = [to_floats(column) for _, column in self.select(X, categorical=False)]
         return np.column_stack(columns) if columns else np.empty((len(X), 0))
 
-    def _categories(self, X: Any) -> NDArray[np.object_]:
-        columns = self.select(X, categorical=True)
-        return np.column_stack([_to_categories(column) for _, column in columns])
+    def _categories(self, X: Any) -> list[Categories]:
+        if not self.has_categories:
+            return []
+        return [find_categories(*column) for column in self.select(X, categorical=True)]
 
     def select(self, X: Any, *, categorical: bool) -> list[tuple[Any, Any]]:
         """Return the names and values of the categorical features, or of the others."""
-        pairs = zip(columns_of(X), self.is_categorical, strict=True)  # type: ignore[arg-type]
+        columns = list(columns_of(X))
+        if self.is_categorical is None:
+            return [] if categorical else columns
+        pairs = zip(columns, self.is_categorical, strict=True)
         return [column for column, is_category in pairs if is_category == categorical]
+
+
+def find_categories(name: Any, column: Any) -> Categories:
+    """Return the categories in a column as text.
+
+    Equal numbers of different types, such as 1 and 1.0, are the same category.
+    """
+    if hasattr(column, "factorize"):  # pandas
+        codes, index = column.factorize()
+        values = np.asarray(index, dtype=object)
+    elif getattr(column.dtype, "kind", "O") in "biuf":
+        distinct, codes = np.unique(column, return_inverse=True)
+        values = distinct.astype(object)
+    else:
+        codes_of: dict[Any, int] = {}
+        # NumPy would round integers of polars if some are missing.
+        items = column.to_list() if hasattr(column, "to_list") else column
+        codes = np.array([codes_of.setdefault(value, len(codes_of)) for value in items], np.intp)
+        values = np.fromiter(codes_of, dtype=object, count=len(codes_of))
+    is_missing = find_missing(values)
+    known = [_as_text(value) for value in values[~is_missing]]
+    texts = sorted(set(known))
+    positions = {text: position for position, text in enumerate(texts)}
+    # pandas' own code of missing values is -1, too.
+    by_code = np.full(len(values) + 1, -1)
+    by_code[:-1][~is_missing] = [positions[text] for text in known]
+    return Categories(name, _has_categorical_dtype(column), texts, by_code[codes])
 
 
 def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | None:
@@ -147,12 +289,12 @@ def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | N
     if isinstance(categorical_features, str):
         if not is_frame:
             return None
-        mask = np.array([_has_categories(column) for _, column in columns_of(X)], bool)
+        mask = np.array([kind_of(column) == "category" for _, column in columns_of(X)], bool)
         return mask if mask.any() else None
     chosen = np.asarray([] if categorical_features is None else categorical_features)
     if chosen.size == 0 or not (is_frame or np.ndim(X) == 2):
         return None
-    names = np.array(X.columns if is_frame else range(np.shape(X)[1]), dtype=object)
+    names = list(X.columns) if is_frame else range(np.shape(X)[1])
     mask = np.zeros(len(names), bool)
     if chosen.dtype.kind == "b" and chosen.shape == mask.shape:
         mask |= chosen
@@ -162,8 +304,8 @@ def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | N
         and ((chosen >= 0) & (chosen < len(names))).all()
     ):
         mask[chosen] = True
-    elif is_frame and chosen.ndim == 1 and chosen.dtype.kind in "OU" and set(chosen) <= set(names):
-        mask |= np.isin(names, chosen)
+    elif is_frame and _are_names(categorical_features) and set(categorical_features) <= set(names):
+        mask |= [name in set(categorical_features) for name in names]
     else:
         raise InvalidParameterError(
             "The 'categorical_features' parameter must be 'from_dtype', None, a mask of shape "
@@ -171,6 +313,10 @@ def find_categorical(X: Any, categorical_features: Any) -> NDArray[np.bool_] | N
             f"Got {categorical_features!r}."
         )
     return mask if mask.any() else None
+
+
+def _are_names(chosen: Any) -> bool:
+    return not isinstance(chosen, set) and all(isinstance(name, str | tuple) for name in chosen)
 
 
 def columns_of(X: Any) -> Iterator[tuple[Any, Any]]:
@@ -183,22 +329,57 @@ def columns_of(X: Any) -> Iterator[tuple[Any, Any]]:
     return enumerate(array.T if array.ndim == 2 else [array])
 
 
-def _has_categories(column: Any) -> bool:
-    """Return whether a column has a categorical or text dtype, or objects that are no numbers."""
+def has_objects(X: Any) -> bool:
+    """Return whether NumPy cannot convert a whole DataFrame or array to numbers."""
+    if not hasattr(X, "columns"):
+        return isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2
+    if hasattr(X, "iloc"):
+        return any(getattr(dtype, "kind", "O") not in "biufc" for dtype in X.dtypes)
+    return not all(dtype.is_float() or dtype.is_integer() for dtype in X.dtypes)
+
+
+def kind_of(column: Any) -> str:
+    """Return "number", "category", "date", "duration" or "nested", by the dtype of a column.
+
+    Objects are numbers if all of them are, apart from missing values.
+    """
     dtype = column.dtype
-    if hasattr(dtype, "is_numeric"):  # polars
-        return not (dtype.is_numeric() or dtype.is_temporal() or str(dtype) in ("Boolean", "Null"))
+    if hasattr(dtype, "is_numeric") and str(dtype) != "Object":  # polars
+        if dtype.is_nested():
+            return "nested"
+        if dtype.is_temporal():
+            return "duration" if str(dtype).startswith("Duration") else "date"
+        is_number = dtype.is_numeric() or str(dtype) in ("Boolean", "Null")
+        return "number" if is_number else "category"
     if _has_categorical_dtype(column) or type(dtype).__name__ == "StringDtype":
-        return True
-    if getattr(dtype, "kind", "O") in "biufcmM":
-        return False
-    values = np.asarray(column, dtype=object)
-    values = values[~find_missing(values)]
-    return not all(isinstance(value, Number) for value in values)
+        return "category"
+    kind = getattr(dtype, "kind", "O")
+    if kind != "O":
+        return {"M": "date", "m": "duration", "U": "category", "S": "category"}.get(kind, "number")
+    types = set(map(type, column if hasattr(column, "to_list") else column.tolist()))
+    types = {item for item in types if item.__name__ not in MISSING_TYPES}
+    if any(issubclass(item, Collection) and not issubclass(item, str | bytes) for item in types):
+        return "nested"
+    if any(issubclass(item, datetime.timedelta | np.timedelta64) for item in types):
+        return "duration"
+    if any(_is_date(item) for item in types):
+        return "date"
+    is_number = all(issubclass(item, Number | np.bool_) for item in types)
+    return "number" if is_number else "category"
+
+
+def _is_date(item: type) -> bool:
+    return (
+        issubclass(item, datetime.date | datetime.time | np.datetime64)
+        or item.__name__ == "Period"  # of pandas
+    )
 
 
 def _has_categorical_dtype(column: Any) -> bool:
-    return type(column.dtype).__name__ in ("CategoricalDtype", "Categorical", "Enum")
+    dtype = column.dtype
+    if hasattr(dtype, "pyarrow_dtype"):
+        return str(dtype).startswith("dictionary")
+    return type(dtype).__name__ in ("CategoricalDtype", "Categorical", "Enum")
 
 
 def to_floats(column: Any) -> NDArray[np.float64]:
@@ -212,20 +393,8 @@ def to_floats(column: Any) -> NDArray[np.float64]:
         return np.where(find_missing(values), np.nan, values).astype(np.float64)
 
 
-def _to_categories(column: Any) -> NDArray[np.object_]:
-    """Return the categories of a column as text, with NaN for missing values.
-
-    Equal numbers of different types, such as 1 and 1.0, are the same category.
-    """
-    values = np.asarray(column, dtype=object)
-    is_missing = find_missing(values)
-    categories = np.full(len(values), np.nan, dtype=object)
-    categories[~is_missing] = [_as_text(value) for value in values[~is_missing]]
-    return categories
-
-
 def _as_text(value: Any) -> str:
-    if isinstance(value, Integral):
+    if isinstance(value, Integral | np.bool_):
         return str(int(value))  # Floats would round identifiers.
     if not isinstance(value, Number):
         return str(value)
@@ -236,39 +405,71 @@ def _as_text(value: Any) -> str:
     return str(int(number)) if number.is_integer() else str(np.float32(number))
 
 
-def _warn_of_suspicious_text(name: Any, categories: NDArray[np.object_]) -> None:
-    """Warn of columns that are probably numbers with a marker, identifiers, or dates."""
-    known = categories[categories == categories]  # NaN is missing.
-    if len(known) < MIN_SUSPICIOUS_SAMPLES:
+def _warn_of_suspicious_text(feature: Categories, rare_fraction: float) -> None:
+    """Warn of a column of text that probably holds dates, numbers, or identifiers."""
+    n_known, counts, texts = feature.n_known, feature.counts()[:-1], feature.texts
+    if n_known < MIN_SAMPLES:
         return
-    distinct, counts = np.unique(known.astype(str), return_counts=True)
-    texts = distinct.tolist()
+    problem = None
     is_number = np.array([_is_number(text) for text in texts])
-    if not is_number.all() and counts[is_number].sum() > len(known) / 2:
-        examples = ", ".join(map(repr, distinct[~is_number][:3].tolist()))
-        warnings.warn(
-            f"Column {name!r} is encoded as categories, because not all of its values are "
-            f"numbers, but most are. Got {examples}: replace such values by NaN if they denote "
-            "missing values.",
-            SuspiciousFeatureWarning,
-            stacklevel=2,
+    is_date = np.array([DATE.fullmatch(text.strip()) is not None for text in texts])
+    numbers = [text for text in texts if _is_number(text)]
+    others = [text for text in texts if not _is_number(text)]
+    if counts[is_date].sum() > n_known / 2:
+        problem = (
+            f"holds dates, such as {texts[int(is_date.argmax())]!r}. Convert them to numbers, for "
+            f"example with pd.to_datetime(X[{feature.name!r}]).dt.year"
         )
-    elif len(distinct) > len(known) / 2:
-        warnings.warn(
-            f"Column {name!r} is encoded as categories, but has {len(distinct)} different values "
-            f"in {len(known)} samples, such as {texts[0]!r}. Drop identifiers, convert dates "
-            "and numbers, and encode free text first.",
+    elif counts[is_number].sum() > n_known / 2:
+        has_marker = any(text.strip().lower() in MARKERS for text in others)
+        is_quantity = len(numbers) > MAX_CODES and not any(map(CODE.match, numbers))
+        if others and (has_marker or is_quantity):
+            examples = ", ".join(map(repr, others[:3]))
+            problem = (
+                f"holds numbers, but also {examples}. Replace such values by NaN if they denote "
+                "missing values, and convert the column with pd.to_numeric"
+            )
+        elif is_quantity:
+            problem = (
+                f"holds numbers as text, such as {numbers[0]!r}. Convert it with pd.to_numeric, or "
+                'with astype("category") if they are codes'
+            )
+    if problem is None and (counts == 1).sum() > n_known / 2:
+        problem = (
+            f"has {len(texts)} different values in {n_known} samples, such as {texts[0]!r}. Drop "
+            "identifiers, and encode free text first, for example with TfidfVectorizer"
+        )
+    elif problem is None and rare_fraction > MAX_RARE_FRACTION:
+        problem = (
+            f"has {len(texts)} different values in {n_known} samples, such as {texts[0]!r}, nearly "
+            "all of which are too rare to be told apart. Drop identifiers, or combine values"
+        )
+    if problem is not None:
+        _warn(
+            f"Column {feature.name!r} is encoded as categories, but {problem}.",
             SuspiciousFeatureWarning,
-            stacklevel=2,
         )
 
 
 def _is_number(text: str) -> bool:
+    if text.strip().lower() in MARKERS:
+        return False
     try:
         float(text)
     except ValueError:
         return False
     return True
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Issue a warning that points at the user's code."""
+    frame, level = sys._getframe(), 1
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in INTERNAL_PACKAGES
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _chunks(X: NDArray) -> Iterator[NDArray]:

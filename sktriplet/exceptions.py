@@ -8,6 +8,7 @@ __all__ = [
     "InvalidParameterError",
     "OverfittingWarning",
     "SuspiciousFeatureWarning",
+    "UnknownCategoryWarning",
     "UnreadableImageWarning",
 ]
 
@@ -26,6 +27,13 @@ class OverfittingWarning(UserWarning):
 
 class SuspiciousFeatureWarning(UserWarning):
     """A column of text looks like numbers, dates, or identifiers, but is encoded as categories."""
+
+
+class UnknownCategoryWarning(UserWarning):
+    """Training continues on samples of which many are in categories without a column.
+
+    The columns of the network are determined by the first fit, or the first chunk of `partial_fit`.
+    """
 
 
 class UnreadableImageWarning(UserWarning):

@@ -152,7 +152,7 @@ def _calculate_shape(operator: Any) -> None:
     """Declare the shape of an embedder's output, using transform, which validates the input."""
     check_is_fitted(operator.raw_operator)
     encoder = operator.raw_operator._encoder
-    if encoder is not None and encoder.one_hot is not None:
+    if encoder is not None and encoder.has_categories:
         raise ValueError(
             f"{type(operator.raw_operator).__name__} cannot be exported to ONNX with categorical "
             "features. Encode them in a step before, for example with OneHotEncoder in a "

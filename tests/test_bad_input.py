@@ -75,7 +75,7 @@ SAMPLES = {
     "durations": (
         pd.DataFrame({"a": pd.to_timedelta(range(30))}),
         ValueError,
-        "X must hold numbers.*dates.*'a'",
+        "X must hold numbers.*durations.*'a'",
     ),
     "infinity beside text": (
         pd.DataFrame({"a": ["x", "y"] * 15, "b": [np.inf, 1] * 15}),
