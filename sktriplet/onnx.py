@@ -83,6 +83,14 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     check_is_fitted(estimator)
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
+        if hasattr(X, "iloc"):
+            X = X.astype(
+                {
+                    name: np.float64  # skl2onnx has no type for nullable numbers.
+                    for name, dtype in zip(X.columns, X.dtypes, strict=True)
+                    if not isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+                }
+            )
     else:
         X = X[:1].toarray() if issparse(X) else np.asarray(X)
     model = inline_local_functions(skl2onnx.to_onnx(estimator, X, **options))

@@ -295,6 +295,16 @@ class TestMissingValues:
         embedder = make_embedder().fit(missing if fit_with_missing else X, y)
         assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, missing)
 
+    @pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean"])
+    def test_nullable_columns(self, make_embedder, dtype):
+        values = pd.array([0, None, 1] * 20, dtype="Int64").astype(dtype)
+        frame = pd.DataFrame({"a": values, "b": np.arange(60.0)})
+        embedder = make_embedder().fit(frame, [0, 1, 2] * 20)
+        floats = frame.astype({"a": float})
+        inputs = {name: floats[[name]].to_numpy() for name in frame}
+        (embedded,) = run(to_onnx(embedder, frame), inputs)
+        assert_allclose(embedded, embedder.transform(frame), atol=1e-5)
+
     def test_categorical_features(self, make_embedder):
         frame = pd.DataFrame({"a": ["x", "y"] * 10, "b": np.arange(20.0)})
         embedder = make_embedder().fit(frame, [0, 1] * 10)
