@@ -436,7 +436,7 @@ class TripletEmbedder(
         """Train one epoch on a chunk of the data.
 
         The learning rate is constant. New classes may appear; feature statistics are updated
-        with every chunk.
+        with every chunk. The categories of categorical features are those of the first chunk.
 
         Parameters
         ----------
