@@ -14,6 +14,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import torch
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
@@ -92,6 +93,13 @@ def random_case(seed):
     for name in ("text", "other text"):
         categories = np.array([*"abcdefghijklmnop", None, np.nan], dtype=object)
         frame[name] = rng.choice(categories[-rng.integers(2, 19) :], n_samples)
+    kind = rng.integers(4)
+    if kind == 1:
+        frame = frame.convert_dtypes()
+    elif kind == 2:
+        frame = frame.astype({"text": "category", "x0": object})
+    elif kind == 3:
+        frame = pl.DataFrame(frame.replace({np.nan: None}).to_dict("list"), strict=False)
     return embedder, frame, y
 
 
