@@ -32,8 +32,8 @@ from sktriplet._table_encoder import (
 )
 from sktriplet.exceptions import InvalidParameterError
 
-# What columns that are not supported hold, how to replace them with pandas and polars, and
-# advice.
+# What columns of a kind that is not supported hold, what should replace it, and how to compute that
+# in pandas and in polars.
 UNSUPPORTED_COLUMNS = {
     "date": (
         "dates or times",
@@ -49,9 +49,9 @@ UNSUPPORTED_COLUMNS = {
     ),
     "nested": (
         "lists or other collections",
-        "a column for each of their elements",
-        "{X}[{name!r}].apply(len)",
-        "{X}[{name!r}].list.len()",
+        "one number or category per sample, or by a column per element",
+        "",
+        "",
     ),
 }
 
@@ -303,6 +303,8 @@ def _validate_array(
             ensure_min_samples=ensure_min_samples,
             reset=reset,
         )
+        if X.dtype.kind == "O":  # scikit-learn does not convert pandas' categories.
+            X = X.astype(np.float64)
         _check_range(X.data if issparse(X) else X, "X")
     return X
 
@@ -322,25 +324,28 @@ def _validate_mixed(
             f"{ensure_min_samples} is required by {type(estimator).__name__}."
         )
     for name, column in encoder.select(X, categorical=False):
-        reason = _why_not_finite(name, column)
-        if reason is not None:
-            raise ValueError(
-                f"X must hold numbers in all features that are not categorical. {reason}"
+        error = _column_error(name, column)
+        if error is not None:
+            raise type(error)(
+                f"X must hold numbers in all features that are not categorical. {error}"
                 + (_how_to_encode(X, column) if reset else "")
             )
     return X
 
 
-def _why_not_finite(name: Any, column: Any) -> str | None:
-    """Explain why the numbers of a column cannot be used; None if they can."""
+def _column_error(name: Any, column: Any) -> TypeError | ValueError | None:
+    """Return an error that explains why the numbers of a column cannot be used, if they cannot."""
     try:
         numbers = to_floats(column)
     except OverflowError:  # from Python's integers
         numbers = np.array(np.inf)
     except (TypeError, ValueError) as error:
-        return f"Column {name!r} is not numeric: {error}."
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
+        return error_type(f"Column {name!r} is not numeric: {error}.")
     if (np.abs(numbers) > np.finfo(np.float32).max).any():
-        return f"Column {name!r} contains infinity or a value too large for dtype('float32')."
+        return ValueError(
+            f"Column {name!r} contains infinity or a value too large for dtype('float32')."
+        )
     return None
 
 
@@ -400,9 +405,9 @@ def _why_not_numeric(X: Any) -> str | None:
             if isinstance(X[0] if isinstance(X, Sequence) else column[0], str | PathLike):
                 return "Got strings: load image files first, for example with load_image_folder."
             return "Got a column of objects: combine arrays with np.stack(list(X))."
-        reason = _why_not_finite(name, column)
-        if reason is not None:
-            return reason + _how_to_encode(X, column)
+        problem = _column_error(name, column)
+        if problem is not None:
+            return f"{problem}{_how_to_encode(X, column)}"
     return None
 
 
@@ -424,6 +429,8 @@ def _check_supported(X: Any, argument: str) -> None:
                 "numbers first, such as days or the hour of the day."
             )
         return
+    if not has_objects(X):
+        return
     for name, column in columns_of(X):
         kind = kind_of(column)
         if kind not in UNSUPPORTED_COLUMNS:
@@ -432,7 +439,8 @@ def _check_supported(X: Any, argument: str) -> None:
         example = (pandas if hasattr(X, "iloc") else polars).format(X=argument, name=name)
         raise ValueError(
             f"{argument} must hold numbers or categories. Got {content} in column {name!r} "
-            f"({column.dtype}): replace them by {advice}, for example by {example}."
+            f"({column.dtype}): replace them by {advice}"
+            + (f", for example by {example}." if example else ".")
         )
 
 

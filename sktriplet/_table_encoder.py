@@ -151,7 +151,7 @@ class TableEncoder:
     def transform(self, X: Any, *, warns: bool = False) -> NDArray | csr_array:
         """Return the encoded samples; X itself if all its features are numbers.
 
-        With `warns`, warn of features most of whose values are in no category of fit.
+        With `warns`, warn if many more values than in fit are in rare or unknown categories.
         """
         features = self._categories(X)
         if warns:
@@ -330,7 +330,7 @@ def columns_of(X: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def has_objects(X: Any) -> bool:
-    """Return whether NumPy cannot convert a whole DataFrame or array to numbers."""
+    """Return whether a DataFrame or an array has columns that need not be numbers."""
     if not hasattr(X, "columns"):
         return isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2
     if hasattr(X, "iloc"):

@@ -391,7 +391,7 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ([[1, 2]] * 42, r"lists.*'x' \(object\).*X\['x'\]\.apply\(len\)"),
+            ([[1, 2]] * 42, r"lists.*'x' \(object\).*a column per element"),
             ([np.ones(2)] * 42, "lists.*'x'"),
             ([(1, 2)] * 42, "lists.*'x'"),
             ([{"a": 1}] * 42, "lists.*'x'"),
@@ -418,7 +418,7 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ([[1]] * 42, r"lists.*X\['x'\]\.list\.len\(\)"),
+            ([[1]] * 42, r"lists.*'x' \(List\(Int64\)\).*a column per element"),
             ([{"a": 1}] * 42, "lists.*'x'"),
             ([datetime.date(2024, 1, 1)] * 42, r"dates.*X\['x'\]\.dt\.year\(\)"),
             ([datetime.time(1)] * 42, "dates.*'x'"),
