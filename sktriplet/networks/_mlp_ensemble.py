@@ -20,10 +20,13 @@ class MLPEnsemble(nn.Module):
     Networks with different initial weights make different errors; combining them reduces the
     error. All members are evaluated together by batched matrix products [1]_. Given bins, half
     of the members get a piecewise-linear encoding of the features instead of the features [2]_:
-    they learn fine structure in a feature sooner, and outliers have no influence on them.
+    they learn fine structure in a feature sooner, and outliers have less influence on them.
 
     Each hidden layer is a linear layer followed by batch normalization and ReLU. The output
-    layer is linear, and is computed in float32 even under autocast.
+    layer is linear. A skip connection adds a linear map of the features, whose initial weights
+    are orthogonal [3]_: distances in the embedding resemble those between samples, which
+    training then changes. This preserves what tells classes apart that are not in the training
+    data. Output layer and skip connection are computed in float32 even under autocast.
 
     Parameters
     ----------
@@ -66,6 +69,8 @@ class MLPEnsemble(nn.Module):
        not.
     .. [2] Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in Tabular Deep
        Learning", NeurIPS 2022.
+    .. [3] Saxe, McClelland and Ganguli, "Exact Solutions to the Nonlinear Dynamics of Learning in
+       Deep Linear Neural Networks", ICLR 2014.
 
     Examples
     --------
@@ -114,6 +119,10 @@ class MLPEnsemble(nn.Module):
         self.head = EnsembleLinear(
             n_members, hidden_layer_sizes[-1], self.widths[0], generator=generator
         )
+        # One layer for all members, whose maps are orthogonal to each other.
+        n_outputs = n_members * self.widths[0]
+        self.skip = nn.Linear(n_features, n_outputs, bias=False, dtype=DTYPE)
+        nn.init.orthogonal_(self.skip.weight, generator=generator)
 
     def hidden(self, X: Tensor) -> Tensor:
         """Compute the activations of the last hidden layer of all members.
@@ -152,6 +161,7 @@ class MLPEnsemble(nn.Module):
         """
         # (B, n_members, width)
         output = in_full_precision(self.head, self.hidden(X)).permute(2, 0, 1)
+        output = output + in_full_precision(self.skip, X).view(output.shape)
         if self.widths[-1] == self.widths[0]:
             return output.flatten(1)
         parts = [output[:, member, :width] for member, width in enumerate(self.widths)]

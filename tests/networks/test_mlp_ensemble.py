@@ -105,7 +105,17 @@ class TestMLPEnsemble:
         network, X = MLPEnsemble((3,), 8, (6, 5), n_members=2), torch.randn(9, 3)
         hidden = network.hidden(X)
         assert hidden.shape == (2, 5, 9)
-        assert torch.equal(network.head(hidden).permute(2, 0, 1).flatten(1), network(X))
+        output = network.head(hidden).permute(2, 0, 1).flatten(1)
+        assert torch.equal(output + network.skip(X), network(X))
+
+    def test_skip_connection(self, make_generator):
+        """Without the hidden layers, the embedding initially is a rotation of the samples."""
+        network = MLPEnsemble((8,), 8, (6,), n_members=2, generator=make_generator())
+        with torch.no_grad():
+            network.head.weight.zero_()
+            X = torch.randn(9, 8)
+            assert torch.allclose(torch.cdist(network(X), network(X)), torch.cdist(X, X), atol=1e-5)
+            assert not torch.allclose(network(X), X, atol=0.1)
 
     def test_members_are_independent(self):
         network = MLPEnsemble((3,), 12, (6, 5), n_members=3)
@@ -114,8 +124,9 @@ class TestMLPEnsemble:
             network.zero_grad()
             part = network(X).tensor_split(3, dim=1)[member]
             part.square().sum().backward()
-            has_gradient = network.head.weight.grad.flatten(1).any(dim=1)
-            assert has_gradient.tolist() == [other == member for other in range(3)]
+            for weight in (network.head.weight, network.skip.weight):
+                has_gradient = weight.grad.reshape(3, -1).any(dim=1)
+                assert has_gradient.tolist() == [other == member for other in range(3)]
 
     def test_members_differ(self, make_generator):
         network = MLPEnsemble((3,), 12, (6,), n_members=4, generator=make_generator()).eval()
@@ -123,11 +134,12 @@ class TestMLPEnsemble:
         assert all(not torch.allclose(a, b) for a in parts for b in parts if a is not b)
 
     def test_encoded_members(self):
-        """They do not see values beyond the outermost edges, the other members do."""
+        """Their hidden layers do not see values beyond the outermost edges, others do."""
         network = MLPEnsemble((2,), 16, (6,), n_members=4, bin_edges=[[0, 1, 2], [0, 1, 2]]).eval()
-        inside, outside = network(torch.tensor([[2.0, 2.0], [7.0, 9.0]]))
-        assert torch.equal(inside[8:], outside[8:])
-        assert (inside[:8] != outside[:8]).any()
+        # (n_members, 6, B)
+        inside, outside = network.hidden(torch.tensor([[2.0, 2.0], [7.0, 9.0]])).unbind(2)
+        assert torch.equal(inside[2:], outside[2:])
+        assert (inside[:2] != outside[:2]).any()
 
     def test_initial_weights(self, initial_weights):
         """They depend only on the generator."""
