@@ -1,5 +1,6 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -9,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state, gen_batches
+from sklearn.utils import (
+    Tags,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    gen_batches,
+)
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -22,17 +29,19 @@ from sktriplet._build import (
     validate_template,
 )
 from sktriplet._input_validation import (
+    declare_classes,
     merge_classes,
     set_fitted_attributes,
     to_single_precision,
     validate_samples,
     validate_training_data,
 )
+from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.distances import DISTANCES
-from sktriplet.exceptions import InvalidParameterError
+from sktriplet.exceptions import InvalidParameterError, SkippedChunkWarning
 from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.networks._embedding_network import validate_network
@@ -41,6 +50,7 @@ from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
 from sktriplet.training._early_stopping import early_stopping
 from sktriplet.training._out_of_fold import (
+    NO_FOLD,
     assign_folds,
     can_leave_folds_out,
     cross_fitted,
@@ -125,6 +135,10 @@ class TripletEmbedder(
         ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
         for images of shape ``(B, channels, height, width)``, to another one. Batches have the dtype
         of X. Results are reproducible if it draws from torch's generators.
+    unlabeled : int or str, default=None
+        Label in y that marks unlabeled samples, such as -1, scikit-learn's convention. They
+        belong to no class and no triplet, but the statistics of the features include them. None
+        takes every label as a class.
     standardize : bool, default=True
         Whether the network centers and scales its inputs with the mean and standard deviation of
         the training samples, per feature or per channel.
@@ -266,6 +280,7 @@ class TripletEmbedder(
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "input_shape": [SequenceOf(Interval(Integral, 1, None, closed="left"), length=3), None],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "unlabeled": [Integral, str, None],
         "standardize": ["boolean"],
         "batch_size": [Interval(Integral, 3, None, closed="left")],
         "samples_per_class": [Interval(Integral, 2, None, closed="left")],
@@ -301,6 +316,7 @@ class TripletEmbedder(
         categorical_features: Any = "from_dtype",
         input_shape: tuple[int, int, int] | None = None,
         augment: Any = None,
+        unlabeled: int | str | None = None,
         standardize: bool = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
@@ -332,6 +348,7 @@ class TripletEmbedder(
         self.categorical_features = categorical_features
         self.input_shape = input_shape
         self.augment = augment
+        self.unlabeled = unlabeled
         self.standardize = standardize
         self.batch_size = batch_size
         self.samples_per_class = samples_per_class
@@ -430,20 +447,27 @@ class TripletEmbedder(
         if self._folds is None:
             return embeddings
         n_members = self.net_.module.n_members
-        return cross_fitted(embeddings, self._folds, n_members, center=not self.normalize)
+        folds = np.full(len(embeddings), NO_FOLD)
+        folds[self._is_labeled(y)] = self._folds
+        return cross_fitted(embeddings, folds, n_members, center=not self.normalize)
 
-    def partial_fit(self, X: Any, y: Any) -> "TripletEmbedder":
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> "TripletEmbedder":
         """Train one epoch on a chunk of the data.
 
         The learning rate is constant. New classes may appear; feature statistics are updated
-        with every chunk. The categories of categorical features are those of the first chunk.
+        with every chunk. A chunk without triplets updates them too, but is not trained on, which
+        a :class:`~sktriplet.exceptions.SkippedChunkWarning` reports. The
+        categories of categorical features are those of the first chunk.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Samples of the chunk.
         y : array-like of shape (n_samples,)
-            Class labels: at least two classes, one of them with two samples.
+            Class labels. Triplets require two classes, one of them with two samples.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that may occur in y. If passed in one call, later ones may omit it, and
+            labels of other classes raise an error. By default, any label is accepted.
 
         Returns
         -------
@@ -455,15 +479,27 @@ class TripletEmbedder(
         InvalidParameterError
             If a parameter has an invalid value or no effect.
         ValueError
-            If X or y is invalid, or if ``early_stopping=True``.
+            If X, y or classes is invalid, or if ``early_stopping=True``.
         DivergenceError
             If the loss or the embeddings become NaN or infinite.
         """
         if self.early_stopping and self.early_stopping != "auto":
             raise ValueError("partial_fit does not support early_stopping=True.")
-        fitted, dataset = self._prepare(X, y, resume=hasattr(self, "net_"), is_chunk=True)
-        with self._threads(fitted["input_shape_"]):
-            fitted["net_"].partial_fit(dataset)
+        fitted, dataset = self._prepare(
+            X, y, resume=hasattr(self, "net_"), is_chunk=True, classes=classes
+        )
+        counts = np.unique(dataset.y, return_counts=True)[1]
+        if len(counts) < 2 or counts.max() < 2:
+            warnings.warn(
+                "partial_fit made no training step: a triplet needs two classes in y, one of them "
+                f"with two samples. Got {len(dataset)} labeled sample(s) of {len(counts)} "
+                "class(es). The statistics of the features and classes_ are updated.",
+                SkippedChunkWarning,
+                stacklevel=2,
+            )
+        else:
+            with self._threads(fitted["input_shape_"]):
+                fitted["net_"].partial_fit(dataset)
         set_fitted_attributes(self, fitted)
         return self
 
@@ -501,7 +537,7 @@ class TripletEmbedder(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Samples.
         y : array-like of shape (n_samples,)
-            Class labels, which may differ from those seen in fit.
+            Class labels, which may differ from those seen in fit. Unlabeled samples are ignored.
 
         Returns
         -------
@@ -516,7 +552,12 @@ class TripletEmbedder(
             If X or y is invalid or not consistent with the training data.
         """
         check_is_fitted(self)
-        return mean_average_precision_at_r_score(self._embed(X), y)
+        embeddings = self._embed(X)
+        if self.unlabeled is not None:
+            check_consistent_length(embeddings, y)
+            is_labeled = self._is_labeled(y)
+            embeddings, y = embeddings[is_labeled], np.asarray(y)[is_labeled]
+        return mean_average_precision_at_r_score(embeddings, y)
 
     @property
     def history_(self) -> list[dict[str, Any]]:
@@ -553,28 +594,51 @@ class TripletEmbedder(
         chunks = [self.net_.embed(to_single_precision(part, self._offset)) for part in dense]
         return np.concatenate(chunks)
 
+    def _declare_classes(
+        self, classes: Any, seen: NDArray, *, resume: bool
+    ) -> tuple[NDArray | None, NDArray]:
+        """Return the classes passed to `partial_fit`, now or earlier, and all that are known."""
+        declared = self._declared_classes if resume else None
+        if classes is None and declared is None:
+            return None, seen
+        given = declare_classes(declared if classes is None else classes, seen, self.unlabeled)
+        if declared is not None and not np.array_equal(given, declared):
+            raise ValueError(
+                "classes must be the same in all calls of partial_fit. Got "
+                f"{given[:5].tolist()}, ... after {declared[:5].tolist()}, ..."
+            )
+        return given, given
+
+    def _is_labeled(self, y: Any) -> NDArray[np.bool_]:
+        return find_labeled(column_or_1d(np.asarray(y)), self.unlabeled)
+
     def _prepare(
-        self, X: Any, y: Any, *, resume: bool, is_chunk: bool = False
+        self, X: Any, y: Any, *, resume: bool, is_chunk: bool = False, classes: Any = None
     ) -> tuple[dict[str, Any], ArrayDataset]:
         """Return the attributes of the fitted estimator, with a net to train, and its data."""
         device = self._validate_settings()
-        data = validate_training_data(self, X, y, reset=not resume)
-        fitted, order = data.fitted_attributes, data.classes.tolist()
+        data = validate_training_data(self, X, y, reset=not resume, is_chunk=is_chunk)
+        fitted, seen = data.fitted_attributes, data.classes
         if resume:
-            known = merge_classes(self.classes_, data.classes)
-            if is_chunk:
-                fitted["classes_"] = known
-            # Criteria may have weights per class: codes do not change, and new classes come last.
-            order = list(dict.fromkeys([*self._class_order, *order]))
+            seen = merge_classes(self.classes_, seen) if len(seen) else self.classes_
+        if is_chunk:
+            classes, fitted["classes_"] = self._declare_classes(classes, seen, resume=resume)
+        # Criteria may have weights per class: codes do not change, and new classes come last.
+        order = self._class_order if resume else []
+        order = list(dict.fromkeys([*order, *fitted["classes_"].tolist()]))
         code = {label: number for number, label in enumerate(order)}
-        labels = np.array([code[label] for label in data.classes.tolist()])[data.labels]
+        # The last one is that of unlabeled samples, whose label is -1.
+        codes = np.array([*(code[label] for label in data.classes.tolist()), -1])
+        labels = codes[data.labels]
+        is_labeled = labels >= 0
         scaler = None
         if self.standardize:
             scaler = self._scaler if resume else None
             if is_chunk or scaler is None:
                 scaler = partial_fit_scaler(scaler, data.X, data.layout)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        start = self.net_.module if resume else None
+        # Until the first step, chunks may have been too small to determine the bins of features.
+        start = self.net_.module if resume and (self.n_iter_ or not is_chunk) else None
         settings = {"random_state": seed, "device": str(device)}
         if is_chunk:
             settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
@@ -592,6 +656,8 @@ class TripletEmbedder(
                     "a module with one component."
                 )
             net = build_net(self, network, **settings).initialize()
+        if not is_labeled.all():
+            X, labels = X[is_labeled], labels[is_labeled]
         folds = None
         if resume:
             net.resume_from(self.net_)
@@ -602,6 +668,7 @@ class TripletEmbedder(
             "_scaler": scaler,
             "_offset": offset,
             "_class_order": order,
+            "_declared_classes": classes,
             "_folds": None,
             "_first_epoch": len(net.history) if resume else 0,
             "_n_features_out": n_components,

@@ -1,5 +1,6 @@
 """Validation of X, y, and pairs, and the supported layouts of samples."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from sktriplet._input_layout import InputLayout, TableLayout, layout_of, layout_type_of
-from sktriplet._labels import concatenate_labels, find_missing
+from sktriplet._labels import (
+    check_labels,
+    concatenate_labels,
+    find_labeled,
+    find_missing,
+    may_mark_unlabeled,
+)
 from sktriplet._table_encoder import (
     TableEncoder,
     columns_of,
@@ -30,7 +37,7 @@ from sktriplet._table_encoder import (
     kind_of,
     to_floats,
 )
-from sktriplet.exceptions import InvalidParameterError
+from sktriplet.exceptions import AmbiguousLabelWarning, InvalidParameterError
 
 # What columns of a kind that is not supported hold, what should replace it, and how to compute that
 # in pandas and in polars.
@@ -61,18 +68,21 @@ class TrainingData:
     """Validated training data, and the attributes of an estimator fitted on it."""
 
     X: NDArray | csr_array  # encoded tables in their own dtype, images as float32 or uint8
-    labels: NDArray[np.int64]  # positions in classes
+    labels: NDArray[np.int64]  # positions in classes, -1 if unlabeled
     classes: NDArray
     layout: InputLayout  # as the network receives the samples
     fitted_attributes: dict[str, Any]
 
 
-def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> TrainingData:
+def validate_training_data(
+    estimator: Any, X: Any, y: Any, *, reset: bool = True, is_chunk: bool = False
+) -> TrainingData:
     """Validate X and y and encode the labels. The estimator is not changed.
 
     If it has a parameter ``input_shape``, arrays of more than two dimensions are images. If it has
-    a parameter ``categorical_features``, tables are encoded. With ``reset=False``, X must be
-    consistent with an earlier fit.
+    a parameter ``categorical_features``, tables are encoded. If it has a parameter ``unlabeled``,
+    samples with this label have no class. With ``reset=False``, X must be consistent with an
+    earlier fit. A chunk may hold no triplets.
 
     Raises
     ------
@@ -101,13 +111,14 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
         else:
             encoder = estimator._encoder
             _check_same_categorical(chosen, estimator._fit_parameters["categorical_features"])
-    X = _validate_array(probe, X, layout_type, encoder, ensure_min_samples=2, reset=reset)
+    min_samples = 1 if is_chunk else 2
+    X = _validate_array(probe, X, layout_type, encoder, ensure_min_samples=min_samples, reset=reset)
     if issparse(X):
         X = csr_array((X.data, X.indices, X.indptr), shape=X.shape)  # X may be the user's.
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-    y = _validate_labels(y, owner)
+    y, is_labeled = _validate_labels(y, owner, getattr(estimator, "unlabeled", None))
     check_consistent_length(X, y)
     layout = layout_type.from_array(X, getattr(estimator, "input_shape", None))
     if not reset and layout.shape != estimator.input_shape_:
@@ -116,7 +127,7 @@ def validate_training_data(estimator: Any, X: Any, y: Any, *, reset: bool = True
     if encoder is not None:
         X = encoder.fit_transform(X) if reset else encoder.transform(X, warns=True)
         layout = TableLayout.from_encoder(encoder)
-    classes, labels = _encode_labels(y, owner)
+    classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
     fitted_attributes = {
         "classes_": classes,
         "input_shape_": input_shape,
@@ -202,7 +213,7 @@ def validate_enrollment(
     ValueError
         If X is not consistent with the training data, or y has a different type than the classes.
     """
-    X, y = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
+    X, (y, _) = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
     check_consistent_length(X, y)
     merge_classes(classes, y)
     return X, y
@@ -273,6 +284,29 @@ def merge_classes(known: NDArray, new: NDArray) -> NDArray:
             "The labels in y must have the same type as in earlier calls. Got "
             f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
         ) from error
+
+
+def declare_classes(classes: Any, seen: NDArray, unlabeled: Any) -> NDArray:
+    """Return the sorted classes that `partial_fit` has received, which must contain those seen.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or if they contain the label of unlabeled samples.
+    """
+    classes = np.unique(check_labels(classes, "classes"))
+    if not find_labeled(classes, unlabeled).all():
+        raise ValueError(
+            f"classes must not contain unlabeled={unlabeled!r}, which marks samples without a "
+            f"class. Got {classes.tolist()}."
+        )
+    if len(merge_classes(classes, seen)) > len(classes):
+        unknown = np.setdiff1d(seen, classes)
+        raise ValueError(
+            f"y must hold labels in classes. Got {unknown[:5].tolist()}, which are not among the "
+            f"{len(classes)} classes {classes[:5].tolist()}{', ...' * (len(classes) > 5)}"
+        )
+    return classes
 
 
 def _validate_array(
@@ -444,8 +478,13 @@ def _check_supported(X: Any, argument: str) -> None:
         )
 
 
-def _validate_labels(y: Any, owner: str) -> NDArray:
-    """Check that y is a vector of class labels without missing values."""
+def _validate_labels(
+    y: Any, owner: str, unlabeled: Any = None
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Check that y is a vector of class labels without missing values.
+
+    Also return which samples are labeled: all except those whose label is `unlabeled`.
+    """
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
     try:
@@ -463,30 +502,49 @@ def _validate_labels(y: Any, owner: str) -> NDArray:
             f"{owner} requires y without missing labels. Input y contains NaN or missing values: "
             f"{y[is_missing][0]!r} at position {np.flatnonzero(is_missing)[0]}."
         )
+    is_labeled = find_labeled(y, unlabeled)
     # As scikit-learn does, but without its warning for many classes, which are common here.
-    target_type = type_of_target(y, input_name="y")
+    target_type = type_of_target(y[is_labeled], input_name="y") if is_labeled.any() else "binary"
     if target_type not in ("binary", "multiclass"):
-        types = ", ".join(sorted({type(label).__name__ for label in y}))
+        types = ", ".join(sorted({type(label).__name__ for label in y[is_labeled]}))
         raise ValueError(
             f"y must hold class labels of a single type. Unknown label type: {target_type} "
             f"({types})."
         )
-    return y
+    return y, is_labeled
 
 
-def _encode_labels(y: NDArray, owner: str) -> tuple[NDArray, NDArray[np.int64]]:
-    """Return the classes, and the position of each label in them."""
-    classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if len(classes) < 2:
+def _encode_labels(
+    y: NDArray, is_labeled: NDArray[np.bool_], estimator: Any, *, is_chunk: bool
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """Return the classes, and the position of each label in them, -1 if unlabeled."""
+    owner = type(estimator).__name__
+    labels = np.full(len(y), -1, np.int64)
+    classes, labels[is_labeled], counts = np.unique(
+        y[is_labeled], return_inverse=True, return_counts=True
+    )
+    if len(classes) < 2 and not is_chunk:
         raise ValueError(
-            f"{owner} requires at least 2 classes in y. Got 1 class: {classes.tolist()}."
+            f"{owner} requires at least 2 classes in y. Got {len(classes)} "
+            f"{'class' if len(classes) == 1 else 'classes'}: {classes.tolist()}."
         )
-    if counts.max() < 2:
+    if counts.max(initial=0) < 2 and not is_chunk:
         raise ValueError(
             f"{owner} requires a class with at least 2 samples in y, which form a pair. Got "
             f"{len(classes)} classes with 1 sample each."
         )
-    return classes, labels.astype(np.int64, copy=False)
+    if may_mark_unlabeled(classes):
+        label = classes[:1].tolist()[0]
+        advice = f"pass unlabeled={label!r}" if hasattr(estimator, "unlabeled") else "remove them"
+        warnings.warn(
+            f"y holds the label {label!r} next to {len(classes) - 1} other classes, and "
+            f"{owner} takes it as a class. scikit-learn marks unlabeled samples, and noise in "
+            f"clusters, by -1: if these samples are unlabeled, {advice}. If not, filter this "
+            "warning, or rename the class.",
+            AmbiguousLabelWarning,
+            stacklevel=2,
+        )
+    return classes, labels
 
 
 def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Labels: missing values, and exact combination of several sources."""
+"""Labels: missing values, unlabeled samples, and exact combination of several sources."""
 
 from typing import Any
 
@@ -63,6 +63,48 @@ def find_missing(column: NDArray) -> NDArray[np.bool_]:
     if column.dtype.kind in "fc":
         return ~np.isfinite(column)
     return np.zeros(len(column), bool)
+
+
+def find_labeled(column: NDArray, unlabeled: Any) -> NDArray[np.bool_]:
+    """Return which samples have a label other than the one that marks unlabeled samples, if any.
+
+    Raises
+    ------
+    ValueError
+        If NumPy has converted this label to a string.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktriplet._labels import find_labeled
+    >>> find_labeled(np.array([0, -1, 1]), -1).tolist()
+    [True, False, True]
+    >>> find_labeled(np.array(["a", "b", -1], dtype=object), -1).tolist()
+    [True, True, False]
+    """
+    if unlabeled is None:
+        return np.ones(len(column), bool)
+    if column.dtype.kind in "US" and not isinstance(unlabeled, str):
+        if (column == str(unlabeled)).any():
+            raise ValueError(
+                f"y holds the string {str(unlabeled)!r}, but unlabeled={unlabeled!r} is a number. "
+                f"Pass y as an array of dtype object, or unlabeled={str(unlabeled)!r}."
+            )
+        return np.ones(len(column), bool)
+    return np.fromiter((label != unlabeled for label in column.tolist()), bool, len(column))
+
+
+def may_mark_unlabeled(classes: NDArray) -> bool:
+    """Return whether the first of some sorted classes looks like scikit-learn's mark, -1.
+
+    It does if there are at least two others, which are not negative. Two classes may well be -1
+    and 1.
+    """
+    if len(classes) < 3:
+        return False
+    if classes.dtype.kind in "if":
+        return bool(classes[0] == -1 and classes[1] >= 0)
+    return "-1" in classes.tolist()  # a number in a list of strings
 
 
 def _is_missing(label: Any) -> bool:

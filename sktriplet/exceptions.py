@@ -3,14 +3,20 @@
 from sklearn.utils._param_validation import InvalidParameterError
 
 __all__ = [
+    "AmbiguousLabelWarning",
     "CollapseWarning",
     "DivergenceError",
     "InvalidParameterError",
     "OverfittingWarning",
+    "SkippedChunkWarning",
     "SuspiciousFeatureWarning",
     "UnknownCategoryWarning",
     "UnreadableImageWarning",
 ]
+
+
+class AmbiguousLabelWarning(UserWarning):
+    """A label that scikit-learn uses for unlabeled samples, -1, is taken as a class."""
 
 
 class DivergenceError(FloatingPointError):
@@ -23,6 +29,10 @@ class CollapseWarning(UserWarning):
 
 class OverfittingWarning(UserWarning):
     """Training samples are retrieved almost perfectly, and held-out samples are not."""
+
+
+class SkippedChunkWarning(UserWarning):
+    """A call of `partial_fit` made no training step, because its chunk has no triplets."""
 
 
 class SuspiciousFeatureWarning(UserWarning):

@@ -26,9 +26,14 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sktriplet import TripletEmbedder
+from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet.distances import sqeuclidean
-from sktriplet.exceptions import InvalidParameterError, UnknownCategoryWarning
+from sktriplet.exceptions import (
+    AmbiguousLabelWarning,
+    InvalidParameterError,
+    SkippedChunkWarning,
+    UnknownCategoryWarning,
+)
 from sktriplet.losses import ContrastiveLoss, TripletLoss
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.mining import semi_hard
@@ -756,3 +761,110 @@ class TestMixedTables:
         X = sparse.csr_array(np.where(X > 6, np.nan, X))
         with pytest.raises(ValueError, match="X contains NaN"):
             make_embedder().fit(X, y)
+
+
+class TestUnlabeled:
+    @pytest.fixture
+    def partly(self, digits):
+        """Digits of which every third one is unlabeled."""
+        X, y = digits
+        return X, np.where(np.arange(len(y)) % 3, y, -1)
+
+    def test_have_no_class_and_no_triplet(self, make_embedder, partly, weights):
+        """Without statistics of the features, training equals that on labeled samples only."""
+        X, y = partly
+        settings = {"standardize": False, "module": MLP}
+        embedder = make_embedder(unlabeled=-1, **settings).fit(X, y)
+        expected = make_embedder(**settings).fit(X[y >= 0], y[y >= 0])
+        assert torch.equal(weights(embedder), weights(expected))
+        assert_array_equal(embedder.classes_, range(10))
+
+    def test_count_in_statistics(self, make_embedder, partly):
+        X, y = partly
+        network = make_embedder(unlabeled=-1).fit(X, y).net_.module
+        assert_allclose(network.scaler.mean, X.mean(axis=0), rtol=1e-5, atol=1e-6)
+        edges = make_embedder().fit(X, np.arange(len(X)) % 2).net_.module.backbone.encoding
+        assert torch.equal(network.backbone.encoding.bin_edges, edges.bin_edges)
+
+    @pytest.mark.parametrize("early_stopping", ["auto", True])
+    @pytest.mark.parametrize("as_sparse", [False, True])
+    def test_fit_transform(self, partly, early_stopping, as_sparse):
+        """Unlabeled samples are embedded by all members, as in transform."""
+        X, y = partly
+        y = np.where(np.arange(len(y)) % 2, y, (y > 4) * 1)  # noise, for cross-fitting to win
+        y[::3] = -1
+        X = sparse.csr_array(X) if as_sparse else X
+        embedder = TripletEmbedder(
+            max_epochs=3, early_stopping=early_stopping, unlabeled=-1, random_state=0
+        )
+        embeddings = embedder.fit_transform(X, y)
+        differs = (embeddings != embedder.transform(X)).any(axis=1)
+        assert embedder.cross_fitted_
+        assert differs[y >= 0].all()
+        assert not differs[y == -1].any()
+
+    def test_score_ignores_them(self, make_embedder, partly):
+        X, y = partly
+        embedder = make_embedder(unlabeled=-1).fit(X, y)
+        expected = embedder.score(X[y >= 0], y[y >= 0])
+        assert embedder.score(X, y) == embedder.score(X, y.tolist()) == expected
+        with pytest.raises(ValueError, match="inconsistent numbers"):
+            embedder.score(X, y[:-1])
+
+    @pytest.mark.parametrize("unlabeled", [-1, "?"])
+    def test_strings(self, make_embedder, partly, unlabeled):
+        X, y = partly
+        names = np.array([unlabeled if label < 0 else f"digit {label}" for label in y], object)
+        embedder = make_embedder(unlabeled=unlabeled).fit(X, names)
+        numbered = make_embedder(unlabeled=-1).fit(X, y)
+        assert_array_equal(embedder.classes_, [f"digit {number}" for number in range(10)])
+        assert_array_equal(embedder.transform(X), numbered.transform(X))
+        assert embedder.score(X, names) == numbered.score(X, y)
+
+    def test_none_in_y(self, make_embedder, blobs):
+        embedder = make_embedder(unlabeled=-1).fit(*blobs)
+        assert_array_equal(embedder.transform(blobs[0]), make_embedder().fit_transform(*blobs))
+
+    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+    def test_default_warns(self, make_embedder, partly, method):
+        embedder = make_embedder()
+        with pytest.warns(AmbiguousLabelWarning, match="pass unlabeled=-1"):
+            getattr(embedder, method)(*partly)
+        assert_array_equal(embedder.classes_, range(-1, 10))
+
+    def test_binary_labels_do_not_warn(self, make_embedder, blobs):
+        X, y = blobs
+        embedder = make_embedder().fit(X, np.where(y, 1, -1))
+        assert_array_equal(embedder.classes_, [-1, 1])
+
+    @pytest.mark.parametrize(
+        ("y", "match"),
+        [
+            (np.full(60, -1), "at least 2 classes in y. Got 0 classes"),
+            (np.r_[np.full(40, -1), np.zeros(20, int)], "Got 1 class: \\[0\\]"),
+            (np.r_[np.full(58, -1), [0, 1]], "a class with at least 2 samples"),
+            (["a", "b", -1] * 20, "y holds the string '-1', but unlabeled=-1"),
+        ],
+    )
+    def test_too_few_labels(self, make_embedder, blobs, y, match):
+        with pytest.raises(ValueError, match=match):
+            make_embedder(unlabeled=-1).fit(blobs[0], y)
+
+    def test_chunks(self, make_embedder, partly, weights):
+        X, y = partly
+        embedder = make_embedder(unlabeled=-1, standardize=False).partial_fit(X, y)
+        before = weights(embedder)
+        with pytest.warns(SkippedChunkWarning, match="0 labeled"):
+            embedder.partial_fit(X[:20], np.full(20, -1))
+        assert torch.equal(before, weights(embedder))
+        assert_array_equal(embedder.classes_, range(10))
+
+    @pytest.mark.parametrize("make", [PairVerifier, OpenSetClassifier])
+    def test_recognition_rejects_them(self, make_embedder, partly, make):
+        pipeline = make_pipeline(StandardScaler(), make_embedder(unlabeled=-1))
+        for estimator in (pipeline[-1], pipeline):
+            with pytest.raises(ValueError, match="unlabeled=-1"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", AmbiguousLabelWarning)
+                make(estimator).fit(*partly)
+        with pytest.raises(AmbiguousLabelWarning, match="remove them"):
+            make(make_embedder()).fit(*partly)

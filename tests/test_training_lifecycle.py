@@ -29,6 +29,7 @@ from skorch.callbacks import (
 )
 from torch.optim.lr_scheduler import StepLR
 
+from sktriplet.exceptions import SkippedChunkWarning
 from sktriplet.training import TripletNet
 
 
@@ -378,19 +379,63 @@ class TestPartialFit:
         embedder = make_embedder().partial_fit(*blobs).fit(*blobs)
         assert torch.equal(weights(embedder), weights(make_embedder().fit(*blobs)))
 
+    @pytest.mark.parametrize("indices", [slice(0, 1), [0, 1, 2], [0, 3]])
+    def test_chunk_without_triplets(self, make_embedder, weights, indices):
+        X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
+        embedder, scaler = make_embedder().partial_fit(X, y), StandardScaler().fit(X)
+        before = weights(embedder)
+        with pytest.warns(SkippedChunkWarning, match="no training step"):
+            embedder.partial_fit(X[indices] + 9, y[indices] + 7)
+        assert torch.equal(before, weights(embedder))
+        assert embedder.n_iter_ == 1
+        assert_array_equal(embedder.classes_, np.union1d([0, 1, 2], y[indices] + 7))
+        scaler.partial_fit(X[indices] + 9)
+        assert_allclose(embedder.net_.module_.scaler.mean, scaler.mean_, rtol=1e-5)
+        assert embedder.partial_fit(X, y).n_iter_ == 2
+
+    def test_first_chunk_without_triplets(self, make_embedder, blobs, weights):
+        """The bins of features are those of the first chunk that is trained on."""
+        X, y = blobs[0], np.sort(blobs[1])
+        with pytest.warns(SkippedChunkWarning, match=r"1 labeled sample\(s\) of 1 class"):
+            embedder = make_embedder(standardize=False).partial_fit(X[:1], y[:1])
+        assert embedder.n_iter_ == 0
+        assert embedder.transform(X).shape == (60, 32)
+        embedder = pickle.loads(pickle.dumps(embedder)).partial_fit(X, y)
+        expected = make_embedder(standardize=False).partial_fit(X, y)
+        assert torch.equal(weights(embedder), weights(expected))
+
+    def test_declared_classes(self, make_embedder, blobs, weights):
+        X, y = blobs
+        embedder = make_embedder().partial_fit(X[y < 2], y[y < 2], classes=[2, 0, 1, 3])
+        assert_array_equal(embedder.classes_, [0, 1, 2, 3])
+        embedder.partial_fit(X, y).partial_fit(X, y, classes=np.arange(4))
+        expected = make_embedder().partial_fit(X[y < 2], y[y < 2]).partial_fit(X, y)
+        assert torch.equal(weights(embedder), weights(expected.partial_fit(X, y)))
+        assert_array_equal(embedder.fit(X, y).classes_, [0, 1, 2])
+
     @pytest.mark.parametrize(
-        ("indices", "match"),
+        ("classes", "match"),
         [
-            (slice(0, 1), "1 sample"),
-            ([0, 1, 2], "a class with at least 2"),
-            ([0, 3], "at least 2 classes"),
+            ([0, 1], r"y must hold labels in classes\. Got \[2\]"),
+            (["a", "b", "c"], "same type"),
+            ([[0, 1, 2]], "classes must be one-dimensional"),
+            ([0, 1, np.nan], "classes must not have missing"),
+            ([-1, 0, 1, 2], "classes must not contain unlabeled=-1"),
         ],
     )
-    def test_chunk_without_triplets(self, make_embedder, indices, match):
-        X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
-        embedder = make_embedder().partial_fit(X, y)
+    def test_wrong_classes(self, make_embedder, blobs, classes, match):
+        embedder = make_embedder(unlabeled=-1)
         with pytest.raises(ValueError, match=match):
-            embedder.partial_fit(X[indices], y[indices])
+            embedder.partial_fit(*blobs, classes=classes)
+        assert not hasattr(embedder, "net_")
+
+    def test_changed_classes(self, make_embedder, blobs):
+        X, y = blobs
+        embedder = make_embedder().partial_fit(X, y, classes=[0, 1, 2])
+        with pytest.raises(ValueError, match="same in all calls of partial_fit"):
+            embedder.partial_fit(X, y, classes=[0, 1, 2, 3])
+        with pytest.raises(ValueError, match="y must hold labels in classes"):
+            embedder.partial_fit(X, y + 1)
         assert embedder.n_iter_ == 1
 
     def test_history_is_not_copied(self, make_embedder, blobs):

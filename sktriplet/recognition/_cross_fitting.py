@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import HasMethods
 
 from sktriplet._embedder import TripletEmbedder
 from sktriplet._input_validation import TrainingData, validate_feature_names, validate_training_data
+from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, validate_parameters
 
 MAX_FOLDS = 5
@@ -46,6 +47,13 @@ class CrossFittingEstimator(MetaEstimatorMixin, BaseEstimator):
         validate_parameters(self, **self.get_params(deep=False))
         data = validate_training_data(self, X, y)
         embedder = TripletEmbedder() if self.estimator is None else self.estimator
+        for name, marker in embedder.get_params().items():
+            is_marker = name.rpartition("__")[2] == "unlabeled" and marker is not None
+            if is_marker and not find_labeled(data.classes, marker).all():
+                raise ValueError(
+                    f"{type(self).__name__} requires labels of all samples. Got unlabeled samples "
+                    f"in y, which the embedder marks by {name}={marker!r}: remove them."
+                )
         if isinstance(embedder, FrozenEstimator):
             validate_feature_names(embedder, X)
         return embedder, data
