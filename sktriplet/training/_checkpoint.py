@@ -35,12 +35,18 @@ class ResumableCheckpoint(Callback):
     path : str or path-like
         Checkpoint file of a single training run. Delete it to start over.
 
+    Attributes
+    ----------
+    n_epochs_loaded_ : int
+        Number of epochs after which training has resumed; zero without a file. If the net is
+        verbose, it is also printed. Callbacks of a fitted embedder are in ``net_.callbacks_``.
+
     Raises
     ------
     ValueError
-        If the file belongs to training with other data, or another loss, optimizer or batch
-        composition. Several runs, such as those of a cross-validation, need different
-        files. The seed and the number of epochs may change.
+        If the file belongs to training with other data, or another loss, optimizer, batch
+        composition or seed: pass an int as ``random_state``. Several runs, such as those of a
+        cross-validation, need different files. The number of epochs may change.
 
     Examples
     --------
@@ -69,26 +75,33 @@ class ResumableCheckpoint(Callback):
         """
         dataset = _base_dataset(net.get_dataset(X, y))
         self.fingerprint_ = _fingerprint(net, dataset)
-        self.folds_ = getattr(dataset, "folds", None)
+        self.n_epochs_loaded_ = 0
         if not os.path.exists(self.path):
             return
         saved = torch.load(self.path, map_location=net.device, weights_only=True)
         differing = [
-            name for name, text in self.fingerprint_.items() if saved["fingerprint"][name] != text
+            name
+            for name, text in self.fingerprint_.items()
+            if saved["fingerprint"].get(name) != text
         ]
         if differing:
+            hint = ""
+            if "random_state" in differing:
+                hint = " To resume, pass the same int as random_state in each run."
             raise ValueError(
                 f"{os.fspath(self.path)} belongs to training with different "
                 f"{', '.join(differing)}. Delete it to start over, or use another path for each "
-                "training run."
+                f"training run.{hint}"
             )
         for name, component in stateful_components(net).items():
             component.load_state_dict(saved["weights"][name])
         net.best_weights_ = saved["best_weights"]
-        if self.folds_ is not None:  # With another seed, members would not leave out the same.
-            self.folds_[:] = saved["folds"].numpy()
         load_optimizer_state(net, saved["optimizer"])
         net.history_ = History(json.loads(saved["history"]))
+        self.n_epochs_loaded_ = len(net.history) - net.first_epoch_
+        if net.verbose:
+            n_epochs = f"{self.n_epochs_loaded_} of {net.max_epochs} epochs"
+            print(f"Training resumes from {os.fspath(self.path)} after {n_epochs}.")
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write a new file and replace the old one.
@@ -109,7 +122,6 @@ class ResumableCheckpoint(Callback):
         state = {
             "weights": {name: item.state_dict() for name, item in stateful_components(net).items()},
             "best_weights": net.best_weights_,
-            "folds": None if self.folds_ is None else torch.from_numpy(self.folds_),
             "optimizer": get_optimizer_state(net),
             "history": history_to_json(net.history),
             "fingerprint": self.fingerprint_,
@@ -145,7 +157,7 @@ def _base_dataset(dataset: Any) -> Any:
 
 
 def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
-    """Describe everything that determines a training step except the seed and the network."""
+    """Describe everything that determines a training step except the network."""
     data = ""
     if isinstance(dataset, ArrayDataset):
         n_samples = len(dataset)
@@ -162,6 +174,7 @@ def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
         "loss": str(net.criterion_),
         "optimizer": f"{type(net.optimizer_).__name__} {settings}",
         "batches": str([net.batch_size, net.samples_per_class, net.min_batches]),
+        "random_state": str(net.random_state),
         "cross-fitting": str(getattr(dataset, "folds", None) is not None),
     }
     # The address of a function differs between processes.

@@ -225,7 +225,7 @@ class OutOfFoldScoring(EpochScoring):
         embeddings = net.embed(samples_of(subset(self.dataset, self.indices)))
         crossed = cross_fitted(
             embeddings,
-            _folds(self.dataset)[self.indices],  # A checkpoint may have replaced the folds.
+            _folds(self.dataset)[self.indices],
             net.module.n_members,
             center=not net.module.normalize,
         )

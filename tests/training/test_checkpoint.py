@@ -132,13 +132,30 @@ def test_cross_validation_needs_several_files(make_embedder, blobs, checkpoint):
     assert np.isnan(scores).tolist() == [False, True, True]
 
 
-def test_allowed_changes(make_embedder, blobs, checkpoint):
-    """The seed, the held-out samples, and the number of epochs may differ."""
-    net = TripletNet(callbacks=[checkpoint])
-    settings = {"net": net, "random_state": None, "early_stopping": True}
+def test_number_of_epochs_may_change(make_embedder, blobs, checkpoint):
     for max_epochs in (2, 3):
-        embedder = make_embedder(**settings, max_epochs=max_epochs).fit(*blobs)
+        net = TripletNet(callbacks=[checkpoint])
+        embedder = make_embedder(net=net, max_epochs=max_epochs, early_stopping=True).fit(*blobs)
         assert embedder.n_iter_ == max_epochs
+
+
+@pytest.mark.parametrize("random_state", [1, None])
+def test_other_seed(make_embedder, blobs, checkpoint, random_state):
+    net = TripletNet(callbacks=[checkpoint])
+    make_embedder(net=net).fit(*blobs)
+    with pytest.raises(ValueError, match=r"run\.pt .*random_state.* the same int"):
+        make_embedder(net=net, random_state=random_state).fit(*blobs)
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_reports_when_it_resumes(make_embedder, blobs, checkpoint, capsys, verbose):
+    net = TripletNet(callbacks=[checkpoint])
+    for max_epochs, n_loaded in [(2, 0), (3, 2), (3, 3)]:
+        embedder = make_embedder(net=net, max_epochs=max_epochs, verbose=verbose).fit(*blobs)
+        callback = dict(embedder.net_.callbacks_)["ResumableCheckpoint"]
+        assert callback.n_epochs_loaded_ == n_loaded
+        message = f"Training resumes from {checkpoint.path} after {n_loaded} of 3 epochs."
+        assert (message in capsys.readouterr().out) == (verbose and n_loaded > 0)
 
 
 def test_address_of_callable_is_ignored(make_embedder, blobs, checkpoint):
@@ -204,14 +221,6 @@ class TestCrossFitting:
         assert_array_equal(resumed.transform(samples[0]), expected)
         finished = make("run.pt").fit(*samples)
         assert_array_equal(finished.transform(samples[0]), expected)
-
-    def test_folds_do_not_depend_on_the_seed_of_the_resumed_run(self, make, samples):
-        with pytest.raises(RuntimeError, match="interrupted"):
-            make("run.pt", 2).fit(*samples)
-        path = make("run.pt").net.callbacks[0].path
-        before = torch.load(path)["folds"]
-        make("run.pt", random_state=1).fit(*samples)
-        assert torch.equal(torch.load(path)["folds"], before)
 
     def test_other_cross_fitting(self, make, samples):
         make("run.pt").fit(*samples)
