@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
@@ -26,10 +27,12 @@ from skorch.callbacks import (
     GradientNormClipping,
     LoadInitState,
     LRScheduler,
+    TensorBoard,
 )
 from torch.optim.lr_scheduler import StepLR
 
 from sktriplet.exceptions import SkippedChunkWarning
+from sktriplet.losses import ContrastiveLoss
 from sktriplet.training import TripletNet
 
 
@@ -148,9 +151,18 @@ class TestMonitoring:
         make_embedder(verbose=1, max_epochs=3, early_stopping=early_stopping).fit(*blobs)
         header, _, *lines = capsys.readouterr().out.strip().split("\n")
         score = ["validation_score"] if early_stopping else []
-        assert header.split() == ["epoch", "active_fraction", "train_loss", *score, "dur"]
+        assert header.split() == ["epoch", "train_loss", "triplet_fraction", *score, "dur"]
         assert len(lines) == 3
         assert max(map(len, [header, *lines])) < 100
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"mining": "hard"}, {"mining": "all"}, {"net": TripletNet(criterion=ContrastiveLoss)}],
+    )
+    def test_verbose_fraction_that_varies(self, make_embedder, blobs, capsys, settings):
+        make_embedder(verbose=1, early_stopping=False, **settings).fit(*blobs)
+        header = capsys.readouterr().out.split("\n")[0]
+        assert header.split() == ["epoch", "active_fraction", "train_loss", "dur"]
 
     def test_verbose_prints_last_epoch(self, make_embedder, blobs, capsys):
         embedder = make_embedder(verbose=1, max_epochs=30, early_stopping=True).fit(*blobs)
@@ -163,6 +175,28 @@ class TestMonitoring:
 
 
 class TestSkorchCallbacks:
+    def test_tensorboard(self, make_embedder, blobs, tmp_path):
+        """Clones share the writer, which cannot be copied."""
+        pytest.importorskip("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = TensorBoard(SummaryWriter(tmp_path))
+        embedder = make_embedder(net=TripletNet(callbacks=[("board", board)]))
+        assert clone(embedder).net.callbacks[0][1].writer is board.writer
+        assert clone(embedder).net.callbacks[0][1] is not board
+        assert len(cross_val_score(embedder, *blobs, cv=2)) == 2
+        pickle.dumps(embedder.fit(*blobs))
+        assert b"triplet_fraction" in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+    def test_callback_that_cannot_be_copied(self, make_embedder, blobs, spy):
+        lock, epochs = threading.Lock(), []
+        callback = spy(on_epoch_end=lambda net, **kwargs: epochs.append(len(net.history)))
+        callback.lock = lock
+        callback.get_params = lambda deep=True: {"lock": lock}
+        embedder = make_embedder(net=TripletNet(callbacks=[callback]))
+        assert embedder.fit(*blobs).net.callbacks == [callback]
+        assert epochs == [1, 2]
+
     def test_early_stopping(self, make_embedder, blobs):
         stop = EarlyStopping(monitor="spread", patience=2, threshold=0.99, sink=lambda _: None)
         embedder = make_embedder(max_epochs=9, net=TripletNet(callbacks=[stop]))

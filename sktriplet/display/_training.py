@@ -26,7 +26,8 @@ class TrainingDisplay:
         One dict per epoch, such as the ``history_`` of a fitted
         :class:`~sktriplet.TripletEmbedder`. Plotted are ``train_loss``,
         ``triplet_fraction``, ``active_fraction`` and ``validation_score``, if present,
-        against ``epoch``.
+        against ``epoch``. One of the two fractions is left out if it is always one, as that of
+        the triplets with a positive loss is with semi-hard mining.
 
     Attributes
     ----------
@@ -122,6 +123,10 @@ class TrainingDisplay:
                 values = np.array([epoch.get(key, np.nan) for epoch in self.history], dtype=float)
                 if not np.isnan(values).all():
                     panels.setdefault(ylabel, {})[key] = values
+        fractions = panels.get("fraction", {})
+        for key in reversed(list(fractions)):  # A constant tells less than the other one.
+            if len(fractions) > 1 and np.nanmin(fractions[key]) == 1:
+                del fractions[key]
         if not panels:
             keys = [key for keys in PANELS.values() for key in keys]
             got = sorted({key for epoch in self.history for key in epoch}) or "no epochs"

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from fnmatch import fnmatch
 from functools import partial
 from math import prod
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, ParamMapper, PassthroughScoring, PrintLog
 from skorch.utils import to_tensor
@@ -40,10 +42,7 @@ from sktriplet.training._random_state import isolated_rng, seed_generators
 from sktriplet.training._sampler import BalancedBatchSampler
 
 # Columns of the history that are not printed.
-PRINT_LOG_IGNORED = (
-    *("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score"),
-    "triplet_fraction",
-)
+PRINT_LOG_IGNORED = ("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score")
 # Suffixes of history entries that skorch records for its own use.
 INTERNAL_SUFFIXES = ("batches", "_best", "_batch_count")
 # Fraction of the initial spread below which the embeddings have collapsed; and below which they
@@ -160,8 +159,20 @@ class TripletNet(NeuralNet):
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("print_log", PrintLog(keys_ignored=list(PRINT_LOG_IGNORED))),
+            ("print_log", EpochLog(keys_ignored=list(PRINT_LOG_IGNORED))),
         ]
+
+    def __sklearn_clone__(self) -> "TripletNet":
+        """Clone as scikit-learn does, but share what callbacks hold and cannot be copied.
+
+        Such as the writer of TensorBoard's callback, with which all clones write to one log.
+        """
+        params = self.get_params(deep=False)
+        callbacks = params.pop("callbacks", None)
+        params = {name: clone(value, safe=False) for name, value in params.items()}
+        if isinstance(callbacks, list | tuple):
+            callbacks = [_clone_callback(callback) for callback in callbacks]
+        return type(self)(**params, callbacks=callbacks)
 
     def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> Any:
         """Check patterns, and request torch's fused update, which takes half the time or less."""
@@ -538,6 +549,21 @@ class TripletNet(NeuralNet):
         return embeddings
 
 
+class EpochLog(PrintLog):
+    """Print a line per epoch, with the one of the two fractions that varies.
+
+    With semi-hard mining, only some pairs have a triplet, but all triplets have a positive loss.
+    With other losses and miners, there is a triplet for each pair, or no such fraction.
+    """
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Choose a fraction in the first epoch."""
+        if self.first_iteration_:
+            varies = net.history[-1].get("triplet_fraction", 1.0) < 1
+            self.keys_ignored_.add("active_fraction" if varies else "triplet_fraction")
+        super().on_epoch_end(net, **kwargs)
+
+
 class StatisticsRecorder:
     """Statistics of the criterion in the batches of an epoch.
 
@@ -570,6 +596,16 @@ class StatisticsRecorder:
             spread = names.index("spread")
             means[:, spread] = table[:, spread].mean(dim=1)
         return dict(zip(names, means.T.tolist(), strict=True))
+
+
+def _clone_callback(callback: Any) -> Any:
+    if isinstance(callback, tuple):
+        name, callback = callback
+        return name, _clone_callback(callback)
+    try:
+        return clone(callback, safe=False)
+    except TypeError:  # raised by copy.deepcopy
+        return copy(callback)
 
 
 def _has_labels(dataset: Any) -> bool:

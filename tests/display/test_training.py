@@ -32,6 +32,24 @@ def test_training_curves(legend_texts):
     assert fraction.get_xlabel() == "epoch"
 
 
+@pytest.mark.parametrize(
+    ("triplet_fraction", "active_fraction", "expected"),
+    [
+        ([0.9, 0.4, 0.2], [1.0, 1.0, 1.0], [0.9, 0.4, 0.2]),
+        ([0.9, 0.4, 0.0], [1.0, 1.0, np.nan], [0.9, 0.4, 0.0]),
+        ([1.0, 1.0, 1.0], [0.9, 0.4, 0.2], [0.9, 0.4, 0.2]),
+        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_training_constant_fraction(triplet_fraction, active_fraction, expected):
+    history = [
+        {"triplet_fraction": triplet, "active_fraction": active}
+        for triplet, active in zip(triplet_fraction, active_fraction, strict=True)
+    ]
+    (panel,) = TrainingDisplay.from_predictions(history).ax_
+    assert y_data(panel) == [expected]
+
+
 def test_training_best_epoch(legend_texts):
     estimator = SimpleNamespace(history_=with_scores([0.7, 0.9, 0.8]))
     *_, panel = TrainingDisplay.from_estimator(estimator).ax_
