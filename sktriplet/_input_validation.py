@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from math import prod
 from os import PathLike
 from typing import Any
@@ -14,7 +15,6 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import (
     assert_all_finite,
     check_array,
-    check_consistent_length,
     column_or_1d,
     gen_batches,
 )
@@ -61,6 +61,14 @@ UNSUPPORTED_COLUMNS = {
         "",
     ),
 }
+# What to do about several labels per sample.
+SEVERAL_LABELS = (
+    "Samples with several labels do not form classes: combine the labels to one per sample, or "
+    "compare samples instead, with ComparisonEmbedder."
+)
+CONVERT_DATES = "convert them to numbers first, such as days or the hour of the day."
+# Types of dates and times in arrays of objects.
+TEMPORAL_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 
 @dataclass
@@ -119,7 +127,7 @@ def validate_training_data(
             X = X.copy()
             X.sum_duplicates()
     y, is_labeled = _validate_labels(y, owner, getattr(estimator, "unlabeled", None))
-    check_consistent_length(X, y)
+    _check_same_length(X, y)
     layout = layout_type.from_array(X, getattr(estimator, "input_shape", None))
     if not reset and layout.shape != estimator.input_shape_:
         _raise_wrong_shape(estimator, X.shape)
@@ -214,7 +222,7 @@ def validate_enrollment(
         If X is not consistent with the training data, or y has a different type than the classes.
     """
     X, (y, _) = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
-    check_consistent_length(X, y)
+    _check_same_length(X, y)
     merge_classes(classes, y)
     return X, y
 
@@ -433,11 +441,16 @@ def _why_not_numeric(X: Any) -> str | None:
         return f"{error} Samples must have the same shape; load_image_folder resizes images."
     is_frame = hasattr(X, "columns")
     for name, column in columns:
+        if _has_dates(column):
+            return f"Got dates or times in column {name!r}: {CONVERT_DATES}"
         if not is_frame and getattr(column.dtype, "kind", "O") not in "OSU":
             continue
         if len(columns) == 1 and np.ndim(X) == 1:
             if isinstance(X[0] if isinstance(X, Sequence) else column[0], str | PathLike):
-                return "Got strings: load image files first, for example with load_image_folder."
+                return (
+                    "Got strings: convert texts to features first, for example with "
+                    "TfidfVectorizer and TruncatedSVD, and image files with load_image_folder."
+                )
             return "Got a column of objects: combine arrays with np.stack(list(X))."
         problem = _column_error(name, column)
         if problem is not None:
@@ -459,9 +472,15 @@ def _check_supported(X: Any, argument: str) -> None:
     if not is_frame:
         if getattr(getattr(X, "dtype", None), "kind", "O") in "mM":
             raise ValueError(
-                f"{argument} must hold numbers. Got dates or times ({X.dtype}): convert them to "
-                "numbers first, such as days or the hour of the day."
+                f"{argument} must hold numbers. Got dates or times ({X.dtype}): {CONVERT_DATES}"
             )
+        if isinstance(X, np.ndarray) and X.ndim == 2:
+            for number, column in enumerate(X.T):
+                if _has_dates(column):
+                    raise ValueError(
+                        f"{argument} must hold numbers. Got dates or times in column {number}: "
+                        f"{CONVERT_DATES}"
+                    )
         return
     if not has_objects(X):
         return
@@ -478,6 +497,11 @@ def _check_supported(X: Any, argument: str) -> None:
         )
 
 
+def _has_dates(column: Any) -> bool:
+    is_of_objects = getattr(getattr(column, "dtype", None), "kind", None) == "O"
+    return is_of_objects and any(isinstance(value, TEMPORAL_TYPES) for value in column)
+
+
 def _validate_labels(
     y: Any, owner: str, unlabeled: Any = None
 ) -> tuple[NDArray, NDArray[np.bool_]]:
@@ -490,9 +514,11 @@ def _validate_labels(
     try:
         y = np.asarray(y)
     except ValueError as error:
-        raise ValueError(f"y must hold one label per sample. {error}") from error
+        raise ValueError(f"y must hold one label per sample. {error} {SEVERAL_LABELS}") from error
     if y.dtype.kind == "c":
         raise ValueError("y must hold class labels. Complex data not supported.")
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(f"y must hold one label per sample. {_explain_label_columns(y)}")
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
@@ -512,6 +538,22 @@ def _validate_labels(
             f"({types})."
         )
     return y, is_labeled
+
+
+def _explain_label_columns(y: NDArray) -> str:
+    got = f"Got an array of shape {y.shape}"
+    if y.dtype.kind in "biuf" and np.isin(y, [0, 1]).all() and (y.sum(axis=1) == 1).all():
+        return f"{got} with a column per class: pass y.argmax(axis=1)."
+    return f"{got}. {SEVERAL_LABELS}"
+
+
+def _check_same_length(X: Any, y: NDArray) -> None:
+    n_samples = [X.shape[0], len(y)]
+    if n_samples[0] != n_samples[1]:
+        hint = " Pass a single sample as X[np.newaxis]." if len(y) == 1 else ""
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {n_samples}.{hint}"
+        )
 
 
 def _encode_labels(

@@ -63,6 +63,8 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     ------
     NotFittedError
         If the estimator is not fitted.
+    TypeError
+        If the estimator is a `PairVerifier` or an `OpenSetClassifier`.
     ValueError
         If X is not consistent with the training data, if an embedder has categorical features,
         or if torch cannot export a network.
@@ -81,6 +83,12 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
     (150, 64)
     """
     check_is_fitted(estimator)
+    if hasattr(estimator, "estimator_") and hasattr(estimator, "threshold_"):
+        raise TypeError(
+            f"{type(estimator).__name__} cannot be exported to ONNX. Export its embedder, "
+            "estimator.estimator_, and compare the Euclidean distances of embeddings with "
+            f"estimator.threshold_, {estimator.threshold_:.4g}."
+        )
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
         if hasattr(X, "iloc"):

@@ -1,5 +1,6 @@
 """Invalid input of the estimators raises an error that names it, before training starts."""
 
+from datetime import date, datetime
 from functools import partial
 
 import numpy as np
@@ -72,6 +73,17 @@ SAMPLES = {
         ValueError,
         "X must hold numbers.*dates.*'a'",
     ),
+    "dates in an array": (
+        np.array([[1.0, date(2020, 1, 1)]] * 30, dtype=object),
+        ValueError,
+        "X must hold numbers.*dates.*column 1",
+    ),
+    "dates in a list": (
+        [[1.0, datetime(2020, 1, 1)]] * 30,
+        (TypeError, ValueError),
+        "X must hold numbers.*dates.*column 1",
+    ),
+    "texts": (["a text", "another one"] * 15, ValueError, "X must hold numbers.*TfidfVectorizer"),
     "durations": (
         pd.DataFrame({"a": pd.to_timedelta(range(30))}),
         ValueError,
@@ -96,8 +108,9 @@ LABELS = {
     "continuous": (np.linspace(0, 1, 30), "label type: continuous"),
     "NaN": (np.where(Y > 0, Y, np.nan), "y contains NaN"),
     "infinity": (np.where(Y > 0, Y, np.inf), "y contains infinity"),
-    "two columns": (np.stack([Y, Y], axis=1), r"y should be a 1d array.*\(30, 2\)"),
-    "one-hot": (np.eye(3)[Y], r"y should be a 1d array.*\(30, 3\)"),
+    "two columns": (np.stack([Y, Y], axis=1), r"y must hold one label.*\(30, 2\).*Comparison"),
+    "one-hot": (np.eye(3)[Y], r"y must hold one label.*\(30, 3\).*y\.argmax\(axis=1\)"),
+    "several labels": (np.eye(4)[Y] + np.eye(4)[3], r"y must hold one label.*\(30, 4\).*several"),
     "None among text": (np.array([None, "a", "b"] * 10, object), "y.*(missing|NoneType)"),
     "pandas NA": (np.array([pd.NA, "a", "b"] * 10, object), "y.*missing"),
     "mixed types": (np.array([1, "a", 2] * 10, object), "y (must hold class labels|.*int, str)"),
@@ -110,7 +123,7 @@ LABELS = {
     "number": (1, "y should be a 1d array"),
     "dict": ({"a": 1}, "y should be a 1d array"),
     "empty": ([], r"\[30, 0\]"),
-    "ragged": ([[1], [1, 2]] * 15, "y must hold one label per sample"),
+    "ragged": ([[1], [1, 2]] * 15, "y must hold one label per sample.*several labels"),
 }
 PARAMETERS = {
     "n_components": [0, -1, 1.5, True, "a", None],
@@ -123,6 +136,7 @@ PARAMETERS = {
     "module": ["MLP", 3, None],
     "hidden_layer_sizes": [0, (0,), (1.5,), "ab", (True,), None],
     "n_members": [0, 2.0],
+    "unlabeled": [0.5, np.nan, [-1]],
     "input_shape": [(1, 2), (0, 2, 2), (1, 2.0, 2), 4, "188"],
     "augment": ["flipp", 3, True, "flip"],
     "standardize": [0],

@@ -161,3 +161,9 @@ def test_single_image_is_explained():
     set_fitted_attributes(embedder, data.fitted_attributes)
     with pytest.raises(ValueError, match="newaxis"):
         validate_samples(embedder, np.zeros((8, 8, 3)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
+def test_single_image_in_fit_is_explained(shape):
+    with pytest.raises(ValueError, match=rf"\[{shape[0]}, 1\].*newaxis"):
+        validate_training_data(TripletEmbedder(), np.zeros(shape), [0])

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from torch import nn
 
-from sktriplet import TripletEmbedder
+from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet.training import TripletNet
 
 onnx = pytest.importorskip("onnx")
@@ -242,6 +242,15 @@ class TestErrors:
             to_onnx(make_pipeline(StandardScaler(), make_embedder()), blobs[0])
         with pytest.raises(NotFittedError, match="TripletEmbedder"):
             skl2onnx.to_onnx(make_embedder(), blobs[0])
+
+    @pytest.mark.parametrize("make", [PairVerifier, OpenSetClassifier])
+    def test_recognition(self, make_embedder, digits, make):
+        """Their embedders can be exported, as the error says."""
+        target = {"target_fpir": 0.3} if make is OpenSetClassifier else {}
+        estimator = make(make_embedder(), cv=2, **target).fit(*digits)
+        with pytest.raises(TypeError, match=rf"{make.__name__} .*estimator\.estimator_"):
+            to_onnx(estimator, digits[0])
+        to_onnx(estimator.estimator_, digits[0])
 
     def test_other_number_of_features(self, make_embedder, blobs):
         embedder = make_embedder().fit(*blobs)
