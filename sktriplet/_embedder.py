@@ -41,7 +41,7 @@ from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.distances import DISTANCES
-from sktriplet.exceptions import InvalidParameterError, SkippedChunkWarning
+from sktriplet.exceptions import InvalidParameterError, LargeNetworkWarning, SkippedChunkWarning
 from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.networks._embedding_network import validate_network
@@ -63,6 +63,9 @@ from sktriplet.training._sklearn_callbacks import (
     sklearn_callbacks,
     with_callbacks,
 )
+
+# Number of weights of a default network for tables from which an epoch takes several seconds.
+LARGE_NETWORK = 2**25
 
 
 class TripletEmbedder(
@@ -656,6 +659,8 @@ class TripletEmbedder(
                     "a module with one component."
                 )
             net = build_net(self, network, **settings).initialize()
+        if data.layout.is_table and isinstance(self.module, str) and not resume:
+            _warn_if_large(network, data.layout.shape[0])
         if not is_labeled.all():
             X, labels = X[is_labeled], labels[is_labeled]
         folds = None
@@ -717,3 +722,16 @@ class TripletEmbedder(
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _warn_if_large(network: nn.Module, n_features: int) -> None:
+    n_weights = sum(weights.numel() for weights in network.parameters())
+    if n_weights > LARGE_NETWORK:
+        warnings.warn(
+            f"The network for {n_features:,} features has {n_weights:,} weights, all of which are "
+            f"updated in each step, and requires {n_weights * 16 / 2**30:.1f} GiB during "
+            "training. Reduce the features first, for example with TruncatedSVD, or use smaller "
+            "hidden_layer_sizes or fewer n_members.",
+            LargeNetworkWarning,
+            stacklevel=3,
+        )

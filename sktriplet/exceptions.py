@@ -7,6 +7,7 @@ __all__ = [
     "CollapseWarning",
     "DivergenceError",
     "InvalidParameterError",
+    "LargeNetworkWarning",
     "OverfittingWarning",
     "SkippedChunkWarning",
     "SuspiciousFeatureWarning",
@@ -25,6 +26,10 @@ class DivergenceError(FloatingPointError):
 
 class CollapseWarning(UserWarning):
     """The network maps all samples to nearly the same embedding."""
+
+
+class LargeNetworkWarning(UserWarning):
+    """A table has so many features that most of the time is spent on weights of rare ones."""
 
 
 class OverfittingWarning(UserWarning):

@@ -23,6 +23,7 @@ from skorch.dataset import ValidSplit
 from torch.utils.data import DataLoader
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
+from sktriplet.exceptions import LargeNetworkWarning
 from sktriplet.networks import MLP
 from sktriplet.training import TripletNet
 
@@ -39,6 +40,10 @@ def make_table(n_samples=90, n_classes=3):
 
 
 X, y = make_table()
+
+
+def weights_of(embedder):
+    return sum(weights.numel() for weights in embedder.net_.module.parameters())
 
 
 class TestMatchesDense:
@@ -370,6 +375,17 @@ class TestInvalidInput:
                     embedder.transform(given)
         with pytest.raises(ValueError, match=r"X has shape \(90, 48\).*images"):
             without.partial_fit(samples, y)
+
+    def test_many_features(self, make_embedder, monkeypatch):
+        """Weights of features that no sample of a batch has are updated, too."""
+        settings = {"standardize": False, "hidden_layer_sizes": (16,), "n_members": 1}
+        n_weights = weights_of(make_embedder(**settings).fit(X, y))
+        monkeypatch.setattr("sktriplet._embedder.LARGE_NETWORK", n_weights)
+        make_embedder(**settings).fit(X, y)
+        monkeypatch.setattr("sktriplet._embedder.LARGE_NETWORK", n_weights - 1)
+        with pytest.warns(LargeNetworkWarning, match=f"12 features has {n_weights} .*TruncatedSVD"):
+            embedder = make_embedder(warm_start=True, **settings).fit(sparse.csr_array(X), y)
+        embedder.fit(sparse.csr_array(X), y)
 
     def test_pairs(self, make_embedder):
         verifier = PairVerifier(make_embedder(), cv=2).fit(sparse.csr_array(X), y)
