@@ -1,7 +1,8 @@
 """scikit-learn compatible deep metric learning with triplet losses."""
 
+from sktriplet._comparison_embedder import ComparisonEmbedder
 from sktriplet._embedder import TripletEmbedder
 from sktriplet.recognition import OpenSetClassifier, PairVerifier
 
-__all__ = ["OpenSetClassifier", "PairVerifier", "TripletEmbedder"]
+__all__ = ["ComparisonEmbedder", "OpenSetClassifier", "PairVerifier", "TripletEmbedder"]
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ import sktriplet
 PACKAGE = Path(sktriplet.__path__[0])
 # From top to bottom. A component imports from lower layers only.
 LAYERS = [
-    {"onnx", "recognition"},
+    {"onnx", "recognition", "_comparison_embedder"},
     {"_embedder"},
     {"_serialization"},
     {"_build"},

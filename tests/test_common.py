@@ -7,10 +7,10 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import ClassifierTags
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 
 import sktriplet
-from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
+from sktriplet import ComparisonEmbedder, OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet._input_validation import validate_samples
 from sktriplet.training._data import as_tensor
 
@@ -36,12 +36,32 @@ class SampleVerifier(PairVerifier):
         return tags
 
 
+class SampleComparisonEmbedder(ComparisonEmbedder):
+    """A ComparisonEmbedder that is fitted on samples, which it compares with each other.
+
+    scikit-learn has no checks for estimators that are fitted on triplets.
+    """
+
+    def fit(self, X, y=None):
+        X = check_array(X, dtype=float, ensure_min_samples=2, ensure_all_finite="allow-nan")
+        return super().fit(np.stack([X, X + 1e-3, np.roll(X, 1, axis=0)], axis=1))
+
+    def score(self, X, y=None):
+        return self.transform(X).mean()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
 EMBEDDER = TripletEmbedder(max_epochs=1, hidden_layer_sizes=(32,), n_members=2, random_state=0)
 SINGLE_MEMBER = clone(EMBEDDER).set_params(n_members=1)
 ESTIMATORS = [
     EMBEDDER,
     SampleVerifier(SINGLE_MEMBER, cv=2),
     OpenSetClassifier(SINGLE_MEMBER, target_fpir=0.3, cv=2),
+    SampleComparisonEmbedder(SINGLE_MEMBER),
 ]
 
 
