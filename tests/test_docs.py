@@ -31,7 +31,9 @@ def test_reference_lists_public_names(public_names, listed_names):
     assert sorted(listed_names) == public_names
 
 
-@pytest.mark.parametrize("name", ["OpenSetClassifier", "PairVerifier", "TripletEmbedder"])
+@pytest.mark.parametrize(
+    "name", ["ComparisonEmbedder", "OpenSetClassifier", "PairVerifier", "TripletEmbedder"]
+)
 def test_doc_link_of_estimator(name, listed_names):
     """autosummary writes the page ``generated/<module>.<name>.html`` next to the reference."""
     template = TripletEmbedder._doc_link_template
