@@ -533,9 +533,12 @@ def _validate_labels(
     target_type = type_of_target(y[is_labeled], input_name="y") if is_labeled.any() else "binary"
     if target_type not in ("binary", "multiclass"):
         types = ", ".join(sorted({type(label).__name__ for label in y[is_labeled]}))
+        hint = ""
+        if unlabeled is None and -1 in y.tolist():
+            hint = " If -1 marks unlabeled samples, pass unlabeled=-1 to TripletEmbedder."
         raise ValueError(
             f"y must hold class labels of a single type. Unknown label type: {target_type} "
-            f"({types})."
+            f"({types}).{hint}"
         )
     return y, is_labeled
 

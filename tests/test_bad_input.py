@@ -114,6 +114,7 @@ LABELS = {
     "None among text": (np.array([None, "a", "b"] * 10, object), "y.*(missing|NoneType)"),
     "pandas NA": (np.array([pd.NA, "a", "b"] * 10, object), "y.*missing"),
     "mixed types": (np.array([1, "a", 2] * 10, object), "y (must hold class labels|.*int, str)"),
+    "mark among text": (np.array([-1, "a", "b"] * 10, object), "single type.*unlabeled=-1"),
     "missing category": (pd.Series(pd.Categorical(["a", "b", None] * 10)), "y.*(missing|NaN)"),
     "missing integer": (pd.Series(pd.array([1, 2, None] * 10, dtype="Int64")), "y.*(missing|NaN)"),
     "NaT": (np.array(["2020", "2021", "NaT"] * 10, "datetime64[D]"), "y.*(missing|NaT)"),
