@@ -208,7 +208,7 @@ class TripletEmbedder(
     net_ : TripletNet
         Trained net.
     classes_ : ndarray of shape (n_classes,)
-        Class labels seen in fit, or in all calls of partial_fit.
+        Class labels seen in fit, or in all calls of partial_fit, or passed to partial_fit.
     history_ : list of dict
         One dict per epoch, which can be passed to :class:`pandas.DataFrame`: ``epoch``,
         ``train_loss``, ``lr``, ``dur`` (seconds), the statistics of
