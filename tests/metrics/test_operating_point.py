@@ -5,11 +5,14 @@ from hypothesis import strategies as st
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sktriplet import PairVerifier
+from sktriplet.exceptions import InvalidParameterError
 from sktriplet.metrics import detection_identification_rate_score
 from sktriplet.metrics._operating_point import (
     check_rate_is_measurable,
     max_count_at_rate,
     threshold_at_fpr,
+    threshold_by_strategy,
+    validate_strategy,
 )
 
 
@@ -53,7 +56,117 @@ def test_threshold_at_fpr_between_adjacent_single_precision_numbers():
 
 def test_threshold_at_fpr_below_tied_distances():
     distances = np.r_[[0.5] * 3, np.linspace(1, 2, 37)]
-    assert threshold_at_fpr(distances, 0.05) == 0.25
+    assert 0.49999 < threshold_at_fpr(distances, 0.05) < 0.5
+
+
+def test_threshold_at_fpr_of_rounded_distances(rng):
+    """It is set on rounded distances, and decides on exact ones."""
+    distances = rng.random(1000)
+    for rate in (0.1, 0.3, 0.7):
+        assert np.sum(distances <= threshold_at_fpr(distances, rate)) == 1000 * rate
+
+
+def draw_distances(seed):
+    """Draw distances of positive and negative pairs, with or without ties."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 30, size=2)
+    if seed % 2:
+        parts = [rng.integers(rng.integers(2), 6, size=size) for size in sizes]
+    else:
+        parts = [rng.gamma(4 + shift, size=size) for shift, size in enumerate(sizes)]
+    return [part.astype(np.float32) for part in parts]
+
+
+def rates_of_all_thresholds(positive, negative):
+    """Return the true and false positive rates of thresholds around all distances."""
+    distances = np.unique(np.r_[positive, negative].astype(float))
+    thresholds = np.r_[distances[0] - 1, distances]
+    return [(part <= thresholds[:, None]).mean(axis=1) for part in (positive, negative)]
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 0.5])
+def test_threshold_at_fpr_is_best(rate):
+    """No threshold that the rate permits has a larger true positive rate."""
+    for seed in range(1000):
+        positive, negative = draw_distances(seed)
+        tpr, fpr = rates_of_all_thresholds(positive, negative)
+        try:
+            threshold = threshold_at_fpr(negative, rate)
+        except ValueError:
+            assert np.mean(negative == 0) > rate
+        else:
+            assert np.mean(negative <= threshold) <= rate
+            assert np.mean(positive <= threshold) == tpr[fpr <= rate].max()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "min_rate", "beta"),
+    [
+        ("balanced_accuracy", None, None),
+        ("accuracy", None, None),
+        ("f_beta", None, None),
+        ("f_beta", None, 0.3),
+        ("f_beta", None, 2.0),
+        *(("max_tpr", rate, None) for rate in (0, 0.3, 0.9, 1)),
+        *(("max_tnr", rate, None) for rate in (0, 0.3, 0.9, 1)),
+    ],
+)
+def test_strategies_are_best(strategy, min_rate, beta):
+    for seed in range(1000):
+        positive, negative = draw_distances(seed)
+        n_pairs = len(positive), len(negative)
+
+        def score(tpr, fpr, n_pairs=n_pairs):
+            n_positive, n_negative = n_pairs
+            tp, fp = tpr * n_positive, fpr * n_negative
+            squared = (beta or 1) ** 2
+            return {
+                "balanced_accuracy": (tpr + 1 - fpr) / 2,
+                "accuracy": (tp + n_negative - fp) / (n_positive + n_negative),
+                "f_beta": (1 + squared)
+                * tp
+                / ((1 + squared) * tp + squared * (n_positive - tp) + fp),
+                "max_tpr": np.where(1 - fpr >= (min_rate or 0) - 1e-9, tpr, -1),
+                "max_tnr": np.where(tpr >= (min_rate or 0) - 1e-9, 1 - fpr, -1),
+            }[strategy]
+
+        best = np.max(score(*rates_of_all_thresholds(positive, negative)))
+        try:
+            threshold = threshold_by_strategy(positive, negative, strategy, min_rate, beta)
+        except ValueError:
+            assert strategy == "max_tpr"
+            assert np.mean(negative == 0) > 1 - min_rate
+        else:
+            assert np.isfinite(threshold)
+            found = score(np.mean(positive <= threshold), np.mean(negative <= threshold))
+            assert found == pytest.approx(best)
+
+
+def test_thresholds_keep_their_distance_from_pairs():
+    positive, negative = np.float32([1, 2, 4]), np.float32([3, 5, 6])
+    for strategy, expected in [("balanced_accuracy", 2.5), ("accuracy", 2.5)]:
+        assert threshold_by_strategy(positive, negative, strategy) == expected
+    assert threshold_by_strategy(positive, negative, "max_tnr", 1.0) == 4.5
+    assert threshold_by_strategy(positive, negative, "max_tnr", 0.5) == 2.5
+    assert threshold_by_strategy(positive, negative, "max_tnr", 0.0) == 0.5
+    assert threshold_by_strategy(positive, negative, "max_tpr", 0.6) == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        (("recall", None, None), "'strategy'"),
+        (("max_tpr", None, None), "'min_rate' .*required"),
+        (("max_tnr", 1.5, None), "'min_rate'"),
+        (("accuracy", 0.5, None), "'min_rate' .*only"),
+        ((None, 0.5, None), "'min_rate' .*only"),
+        (("accuracy", None, 1.0), "'beta' .*only"),
+        (("f_beta", None, 0), "'beta'"),
+    ],
+)
+def test_invalid_strategies(parameters, match):
+    with pytest.raises(InvalidParameterError, match=match):
+        validate_strategy(*parameters)
 
 
 @pytest.mark.parametrize("rate", [1 / 49, 0.05, 0.1, 0.29, 0.3, 0.5])
