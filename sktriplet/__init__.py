@@ -2,7 +2,13 @@
 
 from sktriplet._comparison_embedder import ComparisonEmbedder
 from sktriplet._embedder import TripletEmbedder
-from sktriplet.recognition import OpenSetClassifier, PairVerifier
+from sktriplet.recognition import OpenSetClassifier, Pairs, PairVerifier
 
-__all__ = ["ComparisonEmbedder", "OpenSetClassifier", "PairVerifier", "TripletEmbedder"]
+__all__ = [
+    "ComparisonEmbedder",
+    "OpenSetClassifier",
+    "PairVerifier",
+    "Pairs",
+    "TripletEmbedder",
+]
 __version__ = "0.1.0"

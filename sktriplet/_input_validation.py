@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import (
     assert_all_finite,
-    check_array,
+    check_consistent_length,
     column_or_1d,
     gen_batches,
+    indexable,
 )
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
@@ -199,60 +200,105 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     return X
 
 
-def validate_feature_names(estimator: Any, X: Any) -> None:
-    """Check that a DataFrame has the columns seen in fit, in the same order.
+@dataclass
+class LabeledSamples:
+    """Samples as they were passed, with validated labels and groups."""
+
+    X: Any  # can be indexed by scikit-learn
+    y: NDArray
+    classes: NDArray
+    labels: NDArray[np.int64]  # positions in classes
+    groups: NDArray[np.int64] | None
+
+
+def validate_labeled_samples(
+    estimator: Any, X: Any, y: Any, groups: Any = None
+) -> LabeledSamples:
+    """Validate labels and groups of samples that another estimator will validate.
 
     Raises
     ------
     ValueError
-        If they differ. Any names are accepted if the estimator was fitted without names.
+        If X is no collection of at least two samples, if y does not hold class labels, if no
+        triplet exists, or if lengths differ.
     """
-    if hasattr(X, "columns") and hasattr(estimator, "feature_names_in_"):
-        validate_data(estimator, X, reset=False, skip_check_array=True)
+    owner = type(estimator).__name__
+    X = check_collection(X, owner, ensure_min_samples=2)
+    y, is_labeled = _validate_labels(y, owner)
+    check_consistent_length(X, y)
+    classes, labels = _encode_labels(y, is_labeled, estimator)
+    if groups is not None:
+        groups = check_labels(groups, "groups")
+        check_consistent_length(X, groups)
+        groups = np.unique(groups, return_inverse=True)[1].astype(np.int64, copy=False)
+    return LabeledSamples(X, y, classes, labels, groups)
 
 
-def validate_enrollment(
-    estimator: Any, X: Any, y: Any, classes: NDArray
-) -> tuple[NDArray | csr_array, NDArray]:
-    """Validate samples and labels for a fitted estimator, for which classes may be new.
+def validate_enrollment(owner: str, X: Any, y: Any, classes: NDArray) -> tuple[Any, NDArray]:
+    """Validate labels, for which classes may be new, of samples for another estimator.
 
     Raises
     ------
     ValueError
-        If X is not consistent with the training data, or y has a different type than the classes.
+        If y has a different type than the classes, or another length than X.
     """
-    X, (y, _) = validate_samples(estimator, X), _validate_labels(y, type(estimator).__name__)
-    _check_same_length(X, y)
+    X, (y, _) = check_collection(X, owner), _validate_labels(y, owner)
+    check_consistent_length(X, y)
     merge_classes(classes, y)
     return X, y
 
 
-def validate_pairs(estimator: Any, pairs: Any) -> NDArray:
-    """Validate pairs of samples for a fitted estimator.
+def check_collection(X: Any, owner: str, *, ensure_min_samples: int = 1) -> Any:
+    """Check that X holds samples, and make sparse matrices indexable.
 
     Raises
     ------
     ValueError
-        If they are not a finite array of shape (n_pairs, 2, ...) whose samples are consistent with
-        the training data.
+        If X has no length, or too few samples.
     """
-    _check_supported(pairs, "pairs")
-    expected = (2, *estimator.input_shape_)
-    with _explained_errors("pairs", pairs):
-        pairs = check_array(
-            pairs,
-            dtype=[np.float32, np.uint8] if len(expected) > 2 else "numeric",
-            ensure_2d=False,
-            allow_nd=True,
-            input_name="pairs",
-        )
-        _check_range(pairs, "pairs")
-    if pairs.shape[1:] != expected:
+    is_single = isinstance(X, str | bytes | Mapping) or getattr(X, "ndim", 1) == 0
+    if is_single or not (hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)):
         raise ValueError(
-            f"pairs must be an array of shape (n_pairs, {', '.join(map(str, expected))}). "
-            f"Got shape {pairs.shape}."
+            "X must hold samples, in an array, a DataFrame, a sparse matrix or a list. Got "
+            f"{X!r:.100}."
         )
-    return pairs
+    (X,) = indexable(X)
+    shape = X.shape if hasattr(X, "shape") else (len(X),)
+    for axis, unit, minimum in [(0, "sample", ensure_min_samples), (1, "feature", 1)]:
+        if axis < len(shape) and shape[axis] < minimum:
+            raise ValueError(
+                f"Found array with {shape[axis]} {unit}(s) (shape={tuple(shape)}) while a minimum "
+                f"of {minimum} is required by {owner}."
+            )
+    return X
+
+
+def check_stacked_pairs(pairs: Any) -> NDArray:
+    """Return an array of pairs, of shape (n_pairs, 2, ...), or (n_pairs, 2) for text.
+
+    Raises
+    ------
+    TypeError
+        If they are sparse.
+    ValueError
+        If the array has another shape.
+    """
+    if issparse(pairs):
+        raise TypeError(
+            "Sparse data was passed for pairs, which cannot be stacked: pass Pairs(X, "
+            "indices=indices) or Pairs(X_left, X_right)."
+        )
+    with _explained_errors("pairs", pairs):
+        stacked = np.asarray(pairs)
+    is_text = stacked.ndim == 2 and (
+        stacked.dtype.kind in "UST" or all(isinstance(value, str) for value in stacked.flat)
+    )
+    if stacked.shape[1:2] != (2,) or (stacked.ndim == 2 and not is_text):
+        raise ValueError(
+            "pairs must be an array of shape (n_pairs, 2, ...), a tuple (X_left, X_right), or "
+            f"Pairs(X, indices=indices). Got an array of shape {stacked.shape}."
+        )
+    return stacked
 
 
 def check_pair_labels(y: Any, n_pairs: int) -> NDArray[np.bool_]:
@@ -560,7 +606,7 @@ def _check_same_length(X: Any, y: NDArray) -> None:
 
 
 def _encode_labels(
-    y: NDArray, is_labeled: NDArray[np.bool_], estimator: Any, *, is_chunk: bool
+    y: NDArray, is_labeled: NDArray[np.bool_], estimator: Any, *, is_chunk: bool = False
 ) -> tuple[NDArray, NDArray[np.int64]]:
     """Return the classes, and the position of each label in them, -1 if unlabeled."""
     owner = type(estimator).__name__

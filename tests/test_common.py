@@ -5,32 +5,38 @@ import inspect
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import ClassifierTags
+from sklearn.utils import ClassifierTags, _safe_indexing, indexable
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
 import sktriplet
-from sktriplet import ComparisonEmbedder, OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet._input_validation import validate_samples
-from sktriplet.training._data import as_tensor
+from sktriplet import ComparisonEmbedder, OpenSetClassifier, Pairs, PairVerifier, TripletEmbedder
 
 
 class SampleVerifier(PairVerifier):
-    """A PairVerifier that predicts for samples, each paired with a sample of zeros.
+    """A PairVerifier that predicts for samples, each paired with the first training sample.
 
     scikit-learn has no checks for estimators that are fitted on samples and predict for pairs.
     """
 
+    def fit(self, X, y, groups=None):
+        super().fit(X, y, groups)
+        self._first = _safe_indexing(*indexable(X), [0])
+        return self
+
     def decision_function(self, X):
         check_is_fitted(self)
-        X = as_tensor(validate_samples(self, X)).numpy()  # pairs are dense
-        return super().decision_function(np.stack([X, np.zeros_like(X)], axis=1))
+        rows = np.arange(_num_samples(X))
+        return super().decision_function(
+            Pairs(X, self._first, indices=np.column_stack([rows, np.zeros_like(rows)]))
+        )
 
     def score(self, X, y):
         return super().score(X, np.equal(y, y[0]))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.estimator_type = None
         # The checks of sparse samples require it of estimators with predict_proba.
         tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags

@@ -5,5 +5,6 @@ Both estimators compare distances between embeddings with a threshold that is se
 
 from sktriplet.recognition._open_set_classifier import OpenSetClassifier
 from sktriplet.recognition._pair_verifier import PairVerifier
+from sktriplet.recognition._pairs import Pairs
 
-__all__ = ["OpenSetClassifier", "PairVerifier"]
+__all__ = ["OpenSetClassifier", "PairVerifier", "Pairs"]

@@ -5,26 +5,34 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, euclidean_distances
 from sklearn.utils.validation import check_is_fitted
 
-from sktriplet._input_validation import (
-    TrainingData,
-    check_pair_labels,
-    set_fitted_attributes,
-    validate_pairs,
-)
+from sktriplet._input_validation import LabeledSamples, check_pair_labels
 from sktriplet._parameters import Interval
-from sktriplet.metrics._operating_point import check_rate_is_measurable, threshold_at_fpr
+from sktriplet.metrics._operating_point import (
+    check_rate_is_measurable,
+    threshold_at_fpr,
+    threshold_by_strategy,
+    validate_strategy,
+)
 from sktriplet.recognition._cross_fitting import (
     CrossFittingEstimator,
-    cross_fitted_embedders,
+    cross_fit,
     cross_fitting_splits,
     embed,
 )
+from sktriplet.recognition._error_rates import (
+    HeldOutSamples,
+    bootstrap_intervals,
+    dyadic_interval,
+    pool_pairs,
+)
+from sktriplet.recognition._pairs import Pairs, pair_distances
 
 # Held-out samples per fold that form pairs. The distance matrix of a fold must fit into memory.
 MAX_SAMPLES = 3000
@@ -32,34 +40,41 @@ MAX_SAMPLES = 3000
 # Positive, and negative, pairs that the probabilities are calibrated on.
 MAX_CALIBRATION_PAIRS = 100_000
 
-N_BOOTSTRAPS = 200
 
-
-class PairVerifier(CrossFittingEstimator):
+class PairVerifier(ClassifierMixin, CrossFittingEstimator):
     """Decide whether two samples belong to the same class, including classes not seen in training.
 
     Two samples are predicted to belong to the same class if the distance between their
     embeddings is at most a threshold, which `fit` sets on cross-fitted distances.
 
-    `fit` takes samples and class labels. The other methods take pairs of samples, as an array
-    of shape ``(n_pairs, 2, ...)``.
+    `fit` takes samples and class labels. The other methods take pairs of samples, in one of three
+    forms: an array of shape ``(n_pairs, 2, ...)``; a tuple of two tables ``(X_left, X_right)``,
+    each row of which forms a pair with the same row of the other; or :class:`~sktriplet.Pairs`,
+    for pairs of rows of one or two tables. With a frozen embedder, `fit` also takes pairs and
+    pair labels.
 
     Parameters
     ----------
     estimator : transformer, default=None
-        Embedder with the methods ``fit(X, y)`` and ``transform(X)``. If None, a
-        :class:`~sktriplet.TripletEmbedder` with default parameters is used. A fitted embedder
-        in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must then receive
-        samples that the embedder was not fitted on.
+        Embedder with the methods ``fit(X, y)`` and ``transform(X)``, such as a
+        :class:`~sklearn.pipeline.Pipeline`. It receives rows of `X` in the form in which they were
+        passed. If None, a :class:`~sktriplet.TripletEmbedder` with default parameters is used. A
+        fitted embedder in a :class:`~sklearn.frozen.FrozenEstimator` is not refitted; `fit` must
+        then receive samples that the embedder was not fitted on.
     target_fpr : float, default=None
         Target false positive rate: the fraction of negative pairs, those of different classes,
         that may be accepted. If None, the threshold maximizes the balanced accuracy.
-    cv : int or splitter, default=None
-        Number of folds, or a splitter such as :class:`~sklearn.model_selection.GroupKFold`,
-        which is called with the classes as groups. None means up to 5 folds, or pairs of all
-        samples if the estimator is frozen. Folds consist of whole classes if ``y`` has at least
-        two classes per fold, and of samples of all classes otherwise. In the latter case, the
-        embedder has seen all classes, and the rates below are not valid for new classes.
+    cv : int, splitter or iterable, default=None
+        Number of folds, a splitter such as :class:`~sklearn.model_selection.GroupKFold`, which is
+        called with the groups, or with the classes as groups if there are none, or an iterable of
+        training and test indices. None means up to 5 folds, or pairs of all samples if the
+        estimator is frozen. Folds consist of whole classes if ``y`` has at least two classes per
+        fold, and of samples of all classes otherwise. In the latter case, the embedder has
+        seen all classes, and the rates below are not valid for new classes. Only used to fit on
+        class labels.
+    n_jobs : int, default=None
+        Number of folds that are processed in parallel; -1 uses all processors. None means 1 unless
+        in a :obj:`joblib.parallel_config` context.
 
     Attributes
     ----------
@@ -71,21 +86,19 @@ class PairVerifier(CrossFittingEstimator):
         Fraction of negative held-out pairs that are accepted, and of positive ones that are
         rejected. The threshold was set on the same pairs.
     false_positive_rate_interval_, false_negative_rate_interval_ : tuple of float
-        95% bootstrap intervals of these rates at ``threshold_``.
+        95% confidence intervals of these rates at ``threshold_``.
     classes_ : ndarray of shape (2,)
         False for different classes and True for the same class: the columns of
         `predict_proba`.
     n_features_in_ : int
-        Number of features seen during `fit`; for images, the product of `input_shape_`.
-    input_shape_ : tuple of int
-        Shape of a sample seen during `fit`.
+        Number of features seen by the embedder. Defined only if the embedder defines it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features seen during `fit`. Defined only if `X` has feature names that are all
-        strings.
+        Names of features seen by the embedder. Defined only if the embedder defines them.
 
     See Also
     --------
     OpenSetClassifier : Classify samples into enrolled classes, or reject them as unknown.
+    Pairs : Pairs of rows of one or two tables.
 
     Notes
     -----
@@ -96,7 +109,9 @@ class PairVerifier(CrossFittingEstimator):
 
     The intervals are percentiles of a two-stage cluster bootstrap, which draws classes, and samples
     within classes, with replacement. Pairs that share a sample or a class are not independent,
-    so a binomial interval would be much too narrow.
+    so a binomial interval would be much too narrow. For labeled pairs, whose classes are not
+    known, they are Wilson's intervals with a variance that takes into account which pairs
+    share a sample.
 
     The probabilities come from an isotonic regression on the same distances, in which positive
     and negative pairs have the same total weight.
@@ -121,20 +136,33 @@ class PairVerifier(CrossFittingEstimator):
         "target_fpr": [Interval(Real, 0, 1, closed="neither"), None],
     }
 
-    def __init__(self, estimator: Any = None, *, target_fpr: float | None = None, cv: Any = None):
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        target_fpr: float | None = None,
+        cv: Any = None,
+        n_jobs: int | None = None,
+    ):
         self.estimator = estimator
         self.target_fpr = target_fpr
         self.cv = cv
+        self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Set the threshold by cross-fitting, and fit the embedder.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
-            Training samples.
+        X : array-like, sparse matrix or DataFrame of shape (n_samples, ...), list, or pairs
+            Training samples. If the embedder is frozen, also pairs that it was not fitted on, for
+            which `fit` is the same as `calibrate_threshold`.
         y : array-like of shape (n_samples,)
-            Class labels.
+            Class labels; for pairs, whether both samples belong to the same class.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of samples that resemble each other regardless of their class, such as those of a
+            session, a camera or a patient. Folds do not split groups, unless `cv` does. Two
+            samples of the same class and the same group are not used as a pair.
 
         Returns
         -------
@@ -146,38 +174,97 @@ class PairVerifier(CrossFittingEstimator):
         InvalidParameterError
             If a parameter is invalid.
         ValueError
-            If `X` or `y` is invalid, or if there are too few samples for cross-fitting or for
-            `target_fpr`.
+            If `X`, `y` or `groups` is invalid, or if there are too few samples for cross-fitting or
+            for `target_fpr`.
         """
-        embedder, data = self._validate_fit(X, y)
-        folds = self._held_out_distances(embedder, data)
-        positive, negative = _pool_pairs(folds)
-        if self.target_fpr is None:
-            threshold = _youden_threshold(positive, negative)
-        else:
-            threshold = threshold_at_fpr(negative, self.target_fpr)
-        rates = _bootstrap_error_rates(folds, threshold, len(data.classes))
-        intervals = np.nanpercentile(rates, [2.5, 97.5], axis=1).T.tolist()
-        n_samples = sum(len(labels) for _, labels in folds)
+        if self._is_pairs(X):
+            if groups is not None:
+                raise ValueError("groups can be passed with class labels only, not with pairs.")
+            return self.calibrate_threshold(X, y)
+        embedder, samples = self._validate_fit(X, y, groups)
+        folds = self._held_out_samples(embedder, samples)
+        positive, negative = pool_pairs(folds)
+        threshold = self._threshold(positive, negative)
+        intervals = bootstrap_intervals(folds, threshold, len(samples.classes))
+        n_samples = sum(len(fold.labels) for fold in folds)
         calibrator = _fit_calibrator(positive, negative, n_samples)
-        self.estimator_ = clone(embedder).fit(data.X, data.classes[data.labels])
-        set_fitted_attributes(self, data.fitted_attributes)
-        self.classes_ = np.array([False, True])
-        self.threshold_ = threshold
-        self.false_positive_rate_ = float(np.mean(negative <= threshold))
-        self.false_negative_rate_ = float(np.mean(positive > threshold))
-        self.false_positive_rate_interval_, self.false_negative_rate_interval_ = map(
-            tuple, intervals
-        )
-        self._calibrator = calibrator
-        return self
+        self.estimator_ = clone(embedder).fit(samples.X, samples.y)
+        return self._set_threshold(threshold, positive, negative, intervals, calibrator)
+
+    def calibrate_threshold(
+        self,
+        pairs: Any,
+        y: Any,
+        *,
+        strategy: str | None = None,
+        min_rate: float | None = None,
+        beta: float | None = None,
+    ) -> Self:
+        """Set the threshold, the rates and the probabilities on labeled pairs.
+
+        The embedder does not change. It must be fitted, by `fit` or in a
+        :class:`~sklearn.frozen.FrozenEstimator`, on other samples than those of the pairs.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, ...), tuple of two tables, or Pairs
+            Pairs of samples.
+        y : array-like of shape (n_pairs,)
+            Whether the samples of a pair belong to the same class.
+        strategy : str, default=None
+            What the threshold maximizes: "accuracy", "balanced_accuracy", "f_beta", the true
+            positive rate ("max_tpr") with a true negative rate of at least `min_rate`, or the true
+            negative rate ("max_tnr") with a true positive rate of at least `min_rate`. If None,
+            the threshold is set as in `fit`.
+        min_rate : float, default=None
+            Minimum of the other rate in the range [0, 1], for "max_tpr" and "max_tnr" only.
+        beta : float, default=None
+            Weight of the recall against the precision, for "f_beta" only. None means 1.
+
+        Returns
+        -------
+        self : object
+            The estimator with the new threshold.
+
+        Raises
+        ------
+        NotFittedError
+            If the embedder is not fitted.
+        InvalidParameterError
+            If a parameter is invalid or has no effect.
+        ValueError
+            If `pairs` or `y` is invalid, or if no threshold reaches the rate.
+        """
+        self._validate_parameters()
+        validate_strategy(strategy, min_rate, beta)
+        embedder = self._embedder_to_calibrate()
+        distances, codes = pair_distances(pairs, lambda X: embed(embedder, X))
+        same, distances = check_pair_labels(y, len(distances)), distances.astype(np.float32)
+        if same.all() or not same.any():
+            raise ValueError(
+                f"y must have pairs of the same class and of different classes. Got only {same[0]}."
+            )
+        positive, negative = distances[same], distances[~same]
+        if strategy is None:
+            if self.target_fpr is not None:
+                check_rate_is_measurable("target_fpr", self.target_fpr, len(negative), self)
+            threshold = self._threshold(positive, negative)
+        else:
+            threshold = threshold_by_strategy(positive, negative, strategy, min_rate, beta)
+        is_error = (distances <= threshold) != same
+        intervals = tuple(dyadic_interval(is_error[part], codes[part]) for part in (~same, same))
+        calibrator = _fit_calibrator(positive, negative, len(np.unique(codes)))
+        self.estimator_ = embedder
+        return self._set_threshold(threshold, positive, negative, intervals, calibrator)
 
     def decision_function(self, pairs: Any) -> NDArray[np.float64]:
         """Return the negative distance; larger values mean a more likely match.
 
+        Every distinct sample is embedded once.
+
         Parameters
         ----------
-        pairs : array-like of shape (n_pairs, 2, ...)
+        pairs : array-like of shape (n_pairs, 2, ...), tuple of two tables, or Pairs
             Pairs of samples.
 
         Returns
@@ -192,17 +279,14 @@ class PairVerifier(CrossFittingEstimator):
             If `pairs` is invalid or does not match the samples seen during `fit`.
         """
         check_is_fitted(self)
-        pairs = validate_pairs(self, pairs)
-        embeddings = embed(self.estimator_, pairs.reshape(-1, *pairs.shape[2:])).astype(float)
-        left, right = embeddings.reshape(len(pairs), 2, -1).swapaxes(0, 1)
-        return -np.linalg.norm(left - right, axis=1)
+        return -pair_distances(pairs, lambda X: embed(self.estimator_, X))[0]
 
     def predict(self, pairs: Any) -> NDArray[np.bool_]:
         """Predict for every pair whether both samples belong to the same class.
 
         Parameters
         ----------
-        pairs : array-like of shape (n_pairs, 2, ...)
+        pairs : array-like of shape (n_pairs, 2, ...), tuple of two tables, or Pairs
             Pairs of samples.
 
         Returns
@@ -219,7 +303,7 @@ class PairVerifier(CrossFittingEstimator):
 
         Parameters
         ----------
-        pairs : array-like of shape (n_pairs, 2, ...)
+        pairs : array-like of shape (n_pairs, 2, ...), tuple of two tables, or Pairs
             Pairs of samples.
 
         Returns
@@ -236,7 +320,7 @@ class PairVerifier(CrossFittingEstimator):
 
         Parameters
         ----------
-        pairs : array-like of shape (n_pairs, 2, ...)
+        pairs : array-like of shape (n_pairs, 2, ...), tuple of two tables, or Pairs
             Pairs of samples.
         y : array-like of shape (n_pairs,)
             Whether the samples of a pair belong to the same class.
@@ -249,72 +333,109 @@ class PairVerifier(CrossFittingEstimator):
         predicted = self.predict(pairs)
         return float(accuracy_score(check_pair_labels(y, len(predicted)), predicted))
 
-    def _held_out_distances(
-        self, embedder: Any, data: TrainingData
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Return the distance matrix and the labels of the held-out samples of every fold."""
-        X, y, labels = data.X, data.classes[data.labels], data.labels
-        if self.cv is None and isinstance(embedder, FrozenEstimator):
+    def _is_pairs(self, X: Any) -> bool:
+        """Return whether these are pairs for a frozen embedder, rather than samples.
+
+        The samples of a stack of pairs have as many features as the embedder expects, those of
+        images half as many.
+        """
+        is_frozen = isinstance(self.estimator, FrozenEstimator)
+        if isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2):
+            if is_frozen:
+                return True
+            if isinstance(X, Pairs):
+                raise ValueError(
+                    "Embedders are fitted on samples and class labels. Got pairs: pass samples, or "
+                    "a fitted embedder in a FrozenEstimator to set the threshold only."
+                )
+        shape: Any = getattr(X, "shape", ())
+        n_features = getattr(self.estimator, "n_features_in_", None)
+        return is_frozen and len(shape) > 2 and shape[1] == 2 and np.prod(shape[2:]) == n_features
+
+    def _held_out_samples(self, embedder: Any, samples: LabeledSamples) -> list[HeldOutSamples]:
+        """Return the distances between the held-out samples of every fold."""
+        y, labels = samples.y, samples.labels
+        groups = np.arange(len(y)) if samples.groups is None else samples.groups
+        is_frozen = isinstance(embedder, FrozenEstimator)
+        if self.cv is None and is_frozen:
             splits = [(np.arange(0), np.arange(len(y)))]
         else:
-            splits = cross_fitting_splits(X, y, self.cv)
+            splits = cross_fitting_splits(samples.X, y, self.cv, samples.groups)
         splits = [
-            (train, _evenly_spaced(test[np.argsort(labels[test], kind="stable")], MAX_SAMPLES))
+            (
+                train[:0] if is_frozen else train,
+                _evenly_spaced(test[np.argsort(labels[test], kind="stable")], MAX_SAMPLES),
+            )
             for train, test in splits
         ]
-        self._check_pairs([labels[test] for _, test in splits])
-        folds = []
-        for fitted, _, test in cross_fitted_embedders(embedder, X, y, splits):
-            distances = euclidean_distances(embed(fitted, X[test]).astype(float))
-            folds.append((distances.astype(np.float32), labels[test]))
-        return folds
+        self._check_pairs([(labels[test], groups[test]) for _, test in splits])
 
-    def _check_pairs(self, labels: list[NDArray[np.int64]]) -> None:
-        """Check that the labels of the folds suffice to set the threshold."""
-        n_samples = sum(map(len, labels))
+        def measure(embed: Any, train: NDArray, test: NDArray) -> HeldOutSamples:
+            distances = euclidean_distances(embed(test).astype(float))
+            return HeldOutSamples(distances.astype(np.float32), labels[test], groups[test])
+
+        return cross_fit(embedder, samples, splits, measure, self.n_jobs)
+
+    def _check_pairs(self, folds: list[tuple[NDArray, NDArray]]) -> None:
+        """Check that the labels and groups of the folds suffice to set the threshold."""
+        n_samples = sum(len(labels) for labels, _ in folds)
         if self.target_fpr is not None:
             check_rate_is_measurable(
                 "target_fpr", self.target_fpr, n_samples, self, samples_per_trial=2
             )
-        n_classes = [len(np.unique(fold)) for fold in labels]
-        if sum(n_classes) == n_samples or max(n_classes) == 1:
-            missing = "the same class" if sum(n_classes) == n_samples else "different classes"
+        n_classes = [len(np.unique(labels)) for labels, _ in folds]
+        n_blocks = [len(np.unique(np.column_stack(fold), axis=0)) for fold in folds]
+        if n_blocks == n_classes or max(n_classes) < 2:
+            is_alone = n_blocks == n_classes
+            in_groups = "" if sum(n_blocks) == n_samples else " in different groups"
+            missing = f"the same class{in_groups}" if is_alone else "different classes"
             raise ValueError(
                 f"{type(self).__name__} needs held-out pairs of the same class and of different "
                 f"classes. Got none of {missing}: the folds need more samples per class, or more "
                 "classes."
             )
 
+    def _embedder_to_calibrate(self) -> Any:
+        if isinstance(self.estimator, FrozenEstimator):
+            return self.estimator.fit(None)
+        if not hasattr(self, "estimator_"):
+            raise NotFittedError(
+                f"This {type(self).__name__} has no fitted embedder: call fit, or pass a fitted "
+                "embedder in a FrozenEstimator."
+            )
+        return self.estimator_
+
+    def _threshold(self, positive: NDArray, negative: NDArray) -> float:
+        if self.target_fpr is None:
+            return threshold_by_strategy(positive, negative, "balanced_accuracy")
+        return threshold_at_fpr(negative, self.target_fpr)
+
+    def _set_threshold(
+        self,
+        threshold: float,
+        positive: NDArray,
+        negative: NDArray,
+        intervals: Any,
+        calibrator: Any,
+    ) -> Self:
+        """Set all attributes that depend on the threshold."""
+        self.classes_ = np.array([False, True])
+        self.threshold_ = threshold
+        self.false_positive_rate_ = float(np.mean(negative <= threshold))
+        self.false_negative_rate_ = float(np.mean(positive > threshold))
+        self.false_positive_rate_interval_, self.false_negative_rate_interval_ = intervals
+        self._calibrator = calibrator
+        return self
+
 
 def _evenly_spaced(values: NDArray, max_size: int) -> NDArray:
     return values[np.linspace(0, len(values) - 1, min(len(values), max_size)).astype(int)]
 
 
-def _pool_pairs(folds: list) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the sorted distances of all positive pairs, and of all negative pairs."""
-    positive, negative = [], []
-    for distances, labels in folds:
-        left, right = np.triu_indices(len(labels), k=1)
-        same_class = labels[left] == labels[right]
-        positive.append(distances[left[same_class], right[same_class]])
-        negative.append(distances[left[~same_class], right[~same_class]])
-    return np.sort(np.concatenate(positive)), np.sort(np.concatenate(negative))
-
-
-def _youden_threshold(positive: NDArray, negative: NDArray) -> float:
-    """Return the threshold that maximizes Youden's J, and with it the balanced accuracy."""
-    true_positive_rate = np.searchsorted(positive, positive, side="right") / len(positive)
-    false_positive_rate = np.searchsorted(negative, positive, side="right") / len(negative)
-    accepted = float(positive[np.argmax(true_positive_rate - false_positive_rate)])
-    farther = [float(part[part > accepted].min(initial=np.inf)) for part in (positive, negative)]
-    # The midpoint exists in double precision, as the distances are in single precision.
-    return accepted if min(farther) == np.inf else (accepted + min(farther)) / 2
-
-
 def _fit_calibrator(positive: NDArray, negative: NDArray, n_samples: int) -> IsotonicRegression:
     """Learn the probability of a positive pair from its distance, at equal class weights."""
     positive, negative = (
-        _evenly_spaced(part, MAX_CALIBRATION_PAIRS) for part in (positive, negative)
+        _evenly_spaced(np.sort(part), MAX_CALIBRATION_PAIRS) for part in (positive, negative)
     )
     sizes = [len(positive), len(negative)]
     # Pairs share samples, so the number of samples limits how certain a prediction can be.
@@ -327,43 +448,3 @@ def _fit_calibrator(positive: NDArray, negative: NDArray, n_samples: int) -> Iso
         np.repeat([1.0, 0.0], sizes),
         sample_weight=np.repeat(1 / np.array(sizes), sizes),
     )
-
-
-def _bootstrap_error_rates(folds: list, threshold: float, n_classes: int) -> NDArray[np.float64]:
-    """Return false positive and false negative rates, (2, N_BOOTSTRAPS), of a cluster bootstrap.
-
-    The first stage draws classes with replacement, the second one samples within classes. The
-    copies of a class form no pairs with each other, and neither do the copies of a sample.
-    """
-    rng = np.random.default_rng(0)
-    class_weights = rng.multinomial(n_classes, np.full(n_classes, 1 / n_classes), N_BOOTSTRAPS).T
-    n_errors, n_pairs = np.zeros((2, 2, N_BOOTSTRAPS))
-    for distances, labels in folds:
-        sample_weights = _draw_sample_weights(labels, rng)
-        weights = sample_weights * class_weights[labels].astype(np.float32)
-        accepted, same_class = distances <= threshold, labels[:, None] == labels
-        # Positive pairs are of one class, whose weight counts only once.
-        n_errors[0] += _weighted_count(~same_class & accepted, weights, weights)
-        n_errors[1] += _weighted_count(same_class & ~accepted, weights, sample_weights)
-        n_pairs[0] += _weighted_count(~same_class, weights, weights)
-        np.fill_diagonal(same_class, False)
-        n_pairs[1] += _weighted_count(same_class, weights, sample_weights)
-    with np.errstate(invalid="ignore"):  # a rate is NaN if no pairs were drawn
-        return n_errors / n_pairs
-
-
-def _draw_sample_weights(labels: NDArray, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return how often the samples are drawn within their class, (n_samples, N_BOOTSTRAPS)."""
-    weights = np.empty((len(labels), N_BOOTSTRAPS), dtype=np.float32)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        uniform = np.full(len(members), 1 / len(members))
-        weights[members] = rng.multinomial(len(members), uniform, N_BOOTSTRAPS).T
-    return weights
-
-
-def _weighted_count(
-    pairs: NDArray[np.bool_], left: NDArray[np.float32], right: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Sum the products of the weights of both samples over all pairs, per bootstrap."""
-    return np.einsum("ib,ib->b", left, pairs.astype(np.float32) @ right)

@@ -1,12 +1,9 @@
-import itertools
 import pickle
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
@@ -18,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from sktriplet import PairVerifier, TripletEmbedder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.recognition import _pair_verifier
-from sktriplet.recognition._pair_verifier import _bootstrap_error_rates, _youden_threshold
 
 
 def all_pairs(X, y):
@@ -102,49 +98,6 @@ def test_target_fpr_on_new_classes(target, clusters, make_clusters, identity):
     assert target / 3 < np.mean(rates) < target * 3
 
 
-distances = st.lists(st.integers(0, 8), min_size=1, max_size=20).map(
-    lambda values: np.sort(np.array(values, dtype=np.float32))
-)
-
-
-@given(positive=distances, negative=distances)
-def test_youden_threshold(positive, negative):
-    def youden(threshold):
-        return np.mean(positive <= threshold) - np.mean(negative <= threshold)
-
-    best = max(youden(threshold) for threshold in np.arange(0, 9.5, 0.5))
-    assert youden(_youden_threshold(positive, negative)) == pytest.approx(best)
-
-
-def test_bootstrap_error_rates(rng, monkeypatch):
-    """Draw the same classes and samples, list the copies, and count pair by pair."""
-    monkeypatch.setattr(_pair_verifier, "N_BOOTSTRAPS", 5)
-    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
-    points = rng.normal(size=(len(labels), 2))
-    distances = np.linalg.norm(points[:, None] - points, axis=2)
-    threshold = np.median(distances)
-    rates = _bootstrap_error_rates([(distances, labels)], threshold, 3)
-
-    draws = np.random.default_rng(0)
-    n_class_draws = draws.multinomial(3, [1 / 3] * 3, 5)
-    n_draws = [draws.multinomial(count, [1 / count] * count, 5) for count in np.bincount(labels)]
-    for number in range(5):
-        n_errors, n_pairs = np.zeros(2), np.zeros(2)
-        drawn = []
-        for label, n_copies in enumerate(n_class_draws[number]):
-            indices = np.repeat(np.flatnonzero(labels == label), n_draws[label][number])
-            drawn += [(label, copy, index) for copy in range(n_copies) for index in indices]
-        for (left, left_copy, i), (right, right_copy, j) in itertools.combinations(drawn, 2):
-            if i == j or (left == right and left_copy != right_copy):
-                continue
-            same = int(left == right)
-            n_pairs[same] += 1
-            n_errors[same] += (distances[i, j] > threshold) == bool(same)
-        with np.errstate(invalid="ignore"):
-            expected = n_errors / n_pairs
-        assert rates[:, number] == pytest.approx(expected, nan_ok=True)
-
-
 def test_intervals_are_wider_than_binomial(clusters, identity):
     verifier = PairVerifier(identity).fit(*clusters)
     for rate, (low, high), n_pairs in [
@@ -213,10 +166,9 @@ def test_images(make_embedder, linear_network, digits):
     images = (X * 15).astype(np.uint8).reshape(-1, 8, 8)
     verifier = PairVerifier(make_embedder(module=linear_network), cv=2).fit(images, y)
     pairs = np.stack([images[:-1], images[1:]], axis=1)
-    assert verifier.input_shape_ == (8, 8)
     assert verifier.n_features_in_ == 64
     assert verifier.score(pairs, y[:-1] == y[1:]) > 0.6
-    with pytest.raises(ValueError, match=r"^pairs .*\(n_pairs, 2, 8, 8\).*\(299, 2, 64\)"):
+    with pytest.raises(ValueError, match=r"X has shape \(\d+, 64\).*\(8, 8\)"):
         verifier.predict(pairs.reshape(299, 2, 64))
 
 
@@ -267,12 +219,12 @@ def test_failed_fit_changes_nothing(clusters, identity):
     assert vars(verifier) == before
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (5, 3, 8), (5, 2, 7), (5, 2, 8, 1)])
-def test_invalid_pairs(shape, clusters, identity):
-    verifier = PairVerifier(identity).fit(*clusters)
-    with pytest.raises(ValueError, match=r"^pairs .*\(n_pairs, 2, 8\)") as error:
+@pytest.mark.parametrize("shape", [(5, 2, 7), (5, 2, 8, 1)])
+def test_samples_of_another_shape(shape, clusters):
+    """The embedder rejects them."""
+    verifier = PairVerifier(StandardScaler()).fit(*clusters)
+    with pytest.raises(ValueError, match="StandardScaler"):
         verifier.predict(np.zeros(shape))
-    assert str(shape) in str(error.value)
 
 
 @pytest.mark.parametrize(("y", "message"), [([True], "2 pairs.* Got 1"), ([1, 2], r"Got \[1, 2\]")])
