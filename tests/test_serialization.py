@@ -138,12 +138,23 @@ def test_recognition_estimators(roundtrip, make_embedder, digits):
     verifier = PairVerifier(make_embedder()).fit(X, y)
     pairs = np.stack([X[:50], X[50:100]], axis=1)
     assert_array_equal(roundtrip(verifier).predict_proba(pairs), verifier.predict_proba(pairs))
-    classifier = OpenSetClassifier(make_embedder(), target_fpir=0.3).fit(X, y)
+
+
+@pytest.mark.parametrize("n_components", [4, 32])
+@pytest.mark.parametrize("templates", ["samples", "class_means"])
+@pytest.mark.parametrize("labels", [np.int64, np.str_, object])
+def test_templates(roundtrip, n_components, templates, labels, make_embedder, digits):
+    """They can still be added and removed; few components are searched in a tree."""
+    X, y = digits
+    X, y = X[:200], y[:200].astype(str).astype(labels)
+    embedder = make_embedder(n_components=n_components)
+    classifier = OpenSetClassifier(embedder, target_fpir=0.3, templates=templates).fit(X, y)
     loaded = roundtrip(classifier)
+    for estimator in (classifier, loaded):
+        estimator.enroll(X[:50], y[:50]).remove(y[:1])
     assert_array_equal(loaded.predict(X), classifier.predict(X))
-    assert_array_equal(
-        loaded.enroll(X[:3], [77] * 3).predict(X), classifier.enroll(X[:3], [77] * 3).predict(X)
-    )
+    assert_array_equal(loaded.decision_function(X), classifier.decision_function(X))
+    assert_array_equal(loaded.class_count_, classifier.class_count_)
 
 
 def test_unfitted(roundtrip, make_embedder):
@@ -247,6 +258,7 @@ def test_skops_trusted_types(make_embedder, make_image_embedder, digits):
         make_pipeline(StandardScaler(), make_embedder(), KNeighborsClassifier()).fit(X, y),
         PairVerifier(make_embedder()).fit(X, y),
         OpenSetClassifier(make_embedder(), target_fpir=0.3).fit(X, y),
+        OpenSetClassifier(make_embedder(n_components=4), target_fpir=0.3).fit(X, y.astype(str)),
     ):
         types = skops.get_untrusted_types(data=skops.dumps(fitted))
         assert types

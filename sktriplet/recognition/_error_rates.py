@@ -118,4 +118,4 @@ def dyadic_interval(is_error: NDArray[np.bool_], samples: NDArray[np.intp]) -> I
     center = (rate + z**2 / (2 * n_effective)) / (1 + z**2 / n_effective)
     half = z * np.sqrt(rate * (1 - rate) / n_effective + z**2 / (4 * n_effective**2))
     half = float(half / (1 + z**2 / n_effective))
-    return max(0.0, center - half), min(1.0, center + half)
+    return min(max(0.0, center - half), rate), max(min(1.0, center + half), rate)

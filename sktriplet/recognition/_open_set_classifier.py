@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score
-from sklearn.neighbors import NearestNeighbors
+from sklearn.metrics import accuracy_score, pairwise_distances_argmin_min
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -275,8 +274,10 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
             If `X` does not match the samples seen during `fit`.
         """
         check_is_fitted(self)
-        distances, nearest = self._neighbors.kneighbors(embed(self.estimator_, X))
-        return self._template_labels[nearest[:, 0]], distances[:, 0]
+        nearest, distances = pairwise_distances_argmin_min(
+            embed(self.estimator_, X), self._templates
+        )
+        return self._template_labels[nearest], distances.astype(float)
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return how much nearer than the threshold each class is.
@@ -402,4 +403,3 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         self._templates, self._template_labels, self._template_sizes = templates, labels, sizes
         self.classes_, codes = np.unique(labels, return_inverse=True)
         self.class_count_ = np.bincount(codes, sizes).astype(int)
-        self._neighbors = NearestNeighbors(n_neighbors=1).fit(templates)

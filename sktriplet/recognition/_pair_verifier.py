@@ -397,7 +397,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
 
     def _embedder_to_calibrate(self) -> Any:
         if isinstance(self.estimator, FrozenEstimator):
-            return self.estimator.fit(None)
+            return self.estimator.fit(None, None)
         if not hasattr(self, "estimator_"):
             raise NotFittedError(
                 f"This {type(self).__name__} has no fitted embedder: call fit, or pass a fitted "

@@ -1,12 +1,14 @@
 import pickle
 import re
+from copy import deepcopy
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.metrics import make_scorer, roc_auc_score, top_k_accuracy_score
+from sklearn.model_selection import GroupKFold, KFold, cross_validate
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
@@ -111,6 +113,159 @@ def test_enroll_strings_of_another_type(clusters, identity):
     assert classifier.predict(X[:1] + 500).tolist() == ["zz"]
 
 
+@pytest.fixture(params=["samples", "class_means"])
+def templates(request):
+    return request.param
+
+
+class TestEnrollment:
+    def expected_templates(self, X, y, templates):
+        if templates == "samples":
+            return X, y
+        classes = np.unique(y)
+        return np.array([X[y == label].mean(axis=0) for label in classes]), classes
+
+    def test_nearest_template(self, templates, clusters, rng, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity, templates=templates).fit(X, LETTERS[y])
+        queries = X + rng.normal(size=X.shape)
+        points, labels = self.expected_templates(X, LETTERS[y], templates)
+        expected = np.linalg.norm(queries[:, None] - points, axis=2)
+        identities, distances = classifier.identify(queries)
+        assert (identities == labels[expected.argmin(axis=1)]).all()
+        assert distances == pytest.approx(expected.min(axis=1), abs=1e-5)
+        assert classifier.class_count_.tolist() == [12] * 20
+
+    def test_threshold(self, templates, clusters, identity):
+        """Of impostors, whose own class is not searched if it is enrolled."""
+        X, y = clusters
+        cv = KFold(4, shuffle=True, random_state=0)
+        parameters = {"templates": templates, "target_fpir": 0.2, "cv": cv}
+        classifier = OpenSetClassifier(identity, **parameters).fit(X, y)
+        nearest = np.empty(len(X))
+        for train, test in cv.split(X):
+            points, labels = self.expected_templates(X[train], y[train], templates)
+            distances = np.linalg.norm(X[test][:, None] - points, axis=2)
+            distances[y[test][:, None] == labels] = np.inf
+            nearest[test] = distances.min(axis=1)
+        # Two samples may be each other's nearest impostors.
+        n_accepted = np.sum(nearest < np.sort(nearest)[int(0.2 * len(X))] - 1e-6)
+        assert np.sum(nearest <= classifier.threshold_) == n_accepted
+
+    def test_enroll_in_parts(self, templates, clusters, identity):
+        X, y = clusters
+        first = y < 12
+        classifier = OpenSetClassifier(identity, templates=templates).fit(X[first], y[first])
+        at_once = deepcopy(classifier).enroll(X[~first], y[~first])
+        for part in (slice(None, None, 2), slice(1, None, 2)):
+            classifier.enroll(X[~first][part], y[~first][part])
+        assert classifier.class_count_.tolist() == [12] * 20
+        for result, expected in zip(classifier.identify(X), at_once.identify(X), strict=True):
+            assert result == pytest.approx(expected, abs=1e-6)
+
+    def test_remove(self, templates, clusters, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity, templates=templates).fit(X, LETTERS[y])
+        identities, distances = classifier.identify(X)
+        threshold = classifier.threshold_
+        assert classifier.remove(["c", "f"]) is classifier
+        assert "".join(classifier.classes_) == "abdeghijklmnopqrst"
+        assert len(classifier.class_count_) == 18
+        is_removed = np.isin(LETTERS[y], ["c", "f"])
+        assert not np.isin(classifier.identify(X)[0], ["c", "f"]).any()
+        kept = ~is_removed & ~np.isin(identities, ["c", "f"])
+        assert classifier.identify(X[kept])[1] == pytest.approx(distances[kept])
+        assert classifier.score(X[is_removed], LETTERS[y[is_removed]]) > 0.5
+        assert classifier.threshold_ == threshold
+
+    def test_replace(self, templates, clusters, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity, templates=templates).fit(X, y)
+        moved = X[y == 3] + 100
+        classifier.remove([3]).enroll(moved[:5], np.full(5, 3))
+        assert (classifier.predict(moved[:5]) == 3).mean() > 0.5
+        assert (classifier.predict(X[y == 3]) != 3).all()
+        assert classifier.class_count_[3] == 5
+
+    @pytest.mark.parametrize(
+        ("classes", "message"),
+        [
+            (["z"], r"enrolled. Got \['z'\], .* 20 enrolled classes: \['a', 'b'"),
+            ([3], r"Got \[3\]"),
+            (LETTERS, "At least one class must remain enrolled. Got all 20"),
+            ("a", "classes must be one-dimensional"),
+            ([None], "classes .*missing"),
+        ],
+    )
+    def test_invalid_removal(self, classes, message, clusters, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity).fit(X, LETTERS[y])
+        before = {**vars(classifier)}
+        with pytest.raises(ValueError, match=message):
+            classifier.remove(classes)
+        assert vars(classifier) == before
+
+    def test_samples_become_means(self, clusters, identity):
+        """A changed parameter takes effect with the next enrollment."""
+        X, y = clusters
+        classifier = OpenSetClassifier(identity).fit(X[y < 19], y[y < 19])
+        classifier.set_params(templates="class_means").enroll(X[y == 19], y[y == 19])
+        means = OpenSetClassifier(identity, templates="class_means").fit(X, y)
+        assert classifier.identify(X)[1] == pytest.approx(means.identify(X)[1], abs=1e-6)
+
+
+class TestDecisionFunction:
+    def test_agrees_with_identify_and_predict(self, templates, clusters, rng, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity, templates=templates).fit(X, LETTERS[y])
+        queries = X + rng.normal(size=X.shape)
+        decisions = classifier.decision_function(queries)
+        identities, distances = classifier.identify(queries)
+        assert decisions.shape == (240, 20)
+        assert (classifier.classes_[decisions.argmax(axis=1)] == identities).all()
+        assert classifier.threshold_ - decisions.max(axis=1) == pytest.approx(distances, abs=1e-6)
+        assert ((decisions.max(axis=1) < 0) == (classifier.predict(queries) == "unknown")).all()
+
+    @pytest.mark.parametrize(("n_classes", "shape"), [(1, (240, 1)), (2, (240,)), (3, (240, 3))])
+    def test_shape(self, n_classes, shape, clusters, identity):
+        X, y = clusters
+        classifier = OpenSetClassifier(identity).fit(X, y).remove(np.arange(20)[n_classes:])
+        assert classifier.decision_function(X).shape == shape
+
+    def test_scorers_of_two_classes(self, clusters, identity):
+        """The scores are those that scikit-learn expects of binary classifiers."""
+        X, y = clusters
+        X, y = np.concatenate([X[y < 2]] * 5), np.concatenate([y[y < 2]] * 5)
+        X = X + np.random.default_rng(0).normal(size=X.shape)
+        classifier = OpenSetClassifier(identity, target_fpir=0.3)
+        results = cross_validate(
+            classifier, X, y, scoring=["roc_auc", "average_precision"], error_score="raise"
+        )
+        assert results["test_roc_auc"].mean() > 0.7
+        decisions = classifier.fit(X, y).decision_function(X)
+        assert (classifier.identify(X)[0] == (decisions > 0)).all()
+
+    def test_scorer_of_many_classes(self, clusters, identity):
+        X, y = clusters
+        scoring = make_scorer(
+            top_k_accuracy_score, response_method="decision_function", k=3, labels=np.arange(20)
+        )
+        classifier = OpenSetClassifier(identity)
+        scores = cross_validate(classifier, X, y, scoring=scoring, error_score="raise")
+        assert scores["test_score"].min() > 0.9
+
+    def test_detection_of_unknown_samples(self, clusters, identity):
+        def detection(classifier, X, y):
+            return roc_auc_score(np.isin(y, classifier.classes_), -classifier.identify(X)[1])
+
+        X, y = clusters
+        train = (y < 15) & (np.arange(240) % 2 == 0)
+        results = cross_validate(
+            OpenSetClassifier(identity), X, y, cv=[(train, ~train)], scoring=detection
+        )
+        assert results["test_score"] > 0.8
+
+
 def test_score_expects_impostors_as_unknown(clusters, identity):
     X, y = clusters
     classifier = OpenSetClassifier(identity).fit(X[y < 15], y[y < 15])
@@ -188,7 +343,9 @@ def test_reproducible_and_picklable(clusters, make_embedder):
     [
         ("estimator", [3, object()]),
         ("target_fpir", [None, 0, 1.0, True]),
+        ("templates", ["means", None]),
         ("unknown_label", [[1], -1.5]),
+        ("n_jobs", [1.5, True]),
         ("cv", [1, 2.0, True, GroupKFold]),
     ],
 )

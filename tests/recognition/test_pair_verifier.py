@@ -6,13 +6,21 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import DetCurveDisplay, RocCurveDisplay, balanced_accuracy_score
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit
+from sklearn.metrics import (
+    DetCurveDisplay,
+    RocCurveDisplay,
+    balanced_accuracy_score,
+    fbeta_score,
+    get_scorer,
+    roc_auc_score,
+)
+from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sktriplet import PairVerifier, TripletEmbedder
+from sktriplet import Pairs, PairVerifier, TripletEmbedder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.recognition import _pair_verifier
 
@@ -143,6 +151,232 @@ def test_predict_proba_agrees_with_default_threshold(clusters, new_pairs, identi
     is_clear = np.abs(verifier.decision_function(pairs) + verifier.threshold_) > 0.05
     likely = verifier.predict_proba(pairs)[:, 1] > 0.5
     assert (likely == verifier.predict(pairs))[is_clear].all()
+
+
+@pytest.fixture
+def labeled_pairs(clusters):
+    """Random pairs, half of which are positive, of new samples."""
+    X, y = clusters
+    rng = np.random.default_rng(7)
+    left, right = rng.integers(len(y), size=(2, 4000))
+    same = y[left] == y[right]
+    chosen = np.concatenate([np.flatnonzero(same), np.flatnonzero(~same)[: same.sum()]])
+    chosen = rng.permutation(chosen)
+    return Pairs(X, indices=np.column_stack([left, right])[chosen]), same[chosen]
+
+
+class TestCalibrateThreshold:
+    """The strategies are tested in metrics/test_operating_point.py."""
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"strategy": "accuracy"},
+            {"strategy": "balanced_accuracy"},
+            {"strategy": "f_beta", "beta": 0.5},
+            {"strategy": "max_tpr", "min_rate": 0.9},
+            {"strategy": "max_tnr", "min_rate": 0.9},
+            {},
+        ],
+    )
+    def test_best_of_all_thresholds(self, parameters, labeled_pairs, identity):
+        pairs, same = labeled_pairs
+        verifier = PairVerifier(FrozenEstimator(identity))
+        assert verifier.calibrate_threshold(pairs, same, **parameters) is verifier
+        scores = verifier.decision_function(pairs)
+
+        def score(y_pred):
+            tpr, tnr = y_pred[same].mean(), (~y_pred)[~same].mean()
+            return {
+                "accuracy": np.mean(y_pred == same),
+                "balanced_accuracy": (tpr + tnr) / 2,
+                "f_beta": fbeta_score(same, y_pred, beta=0.5, zero_division=0),
+                "max_tpr": tpr if tnr >= 0.9 else -1,
+                "max_tnr": tnr if tpr >= 0.9 else -1,
+            }[parameters.get("strategy", "balanced_accuracy")]
+
+        best = max(score(scores >= threshold) for threshold in [*scores, np.inf])
+        assert score(verifier.predict(pairs)) == pytest.approx(best)
+
+    def test_attributes(self, labeled_pairs, identity):
+        """They are those of the predictions for these pairs."""
+        pairs, same = labeled_pairs
+        verifier = PairVerifier(FrozenEstimator(identity), target_fpr=0.05)
+        accepted = verifier.calibrate_threshold(pairs, same).predict(pairs)
+        assert verifier.false_positive_rate_ == accepted[~same].mean() <= 0.05
+        assert verifier.false_positive_rate_ > 0.05 - 1 / (~same).sum()
+        assert verifier.false_negative_rate_ == pytest.approx((~accepted)[same].mean())
+        for name in ("false_positive_rate", "false_negative_rate"):
+            low, high = getattr(verifier, f"{name}_interval_")
+            assert 0 <= low <= getattr(verifier, f"{name}_") < high < 1
+        assert verifier.classes_.tolist() == [False, True]
+        probabilities = verifier.predict_proba(pairs)[:, 1]
+        assert probabilities[same].mean() > 0.7 > 0.3 > probabilities[~same].mean()
+
+    def test_after_fit(self, clusters, labeled_pairs, identity):
+        """Nothing remains of the earlier threshold, and the embedder does not change."""
+        pairs, same = labeled_pairs
+        verifier = PairVerifier(identity, target_fpr=0.05).fit(*clusters)
+        before, embedder = dict(vars(verifier)), verifier.estimator_
+        verifier.calibrate_threshold(pairs, same, strategy="accuracy")
+        assert verifier.estimator_ is embedder
+        for name in ("threshold_", "false_positive_rate_interval_", "_calibrator"):
+            assert getattr(verifier, name) != before[name]
+        other = PairVerifier(FrozenEstimator(identity))
+        other.calibrate_threshold(pairs, same, strategy="accuracy")
+        assert verifier.threshold_ == other.threshold_
+        assert (verifier.predict_proba(pairs) == other.predict_proba(pairs)).all()
+
+    def test_forms_of_pairs(self, clusters, labeled_pairs, make_embedder):
+        """The results are bit-for-bit the same."""
+        pairs, same = labeled_pairs
+        embedder = FrozenEstimator(make_embedder().fit(*clusters))
+        left, right = clusters[0][pairs._indices].swapaxes(0, 1)
+        results = []
+        for form in (pairs, (left, right), np.stack([left, right], axis=1), Pairs(left, right)):
+            verifier = PairVerifier(embedder).calibrate_threshold(form, same)
+            results.append([verifier.threshold_, *verifier.decision_function(form)])
+        assert all(result == results[0] for result in results)
+
+    def test_without_fit(self, labeled_pairs, identity):
+        with pytest.raises(NotFittedError, match=r"PairVerifier .*FrozenEstimator"):
+            PairVerifier(identity).calibrate_threshold(*labeled_pairs)
+        with pytest.raises(NotFittedError):
+            PairVerifier(FrozenEstimator(StandardScaler())).calibrate_threshold(*labeled_pairs)
+
+    @pytest.mark.parametrize("label", [True, False])
+    def test_one_class(self, label, labeled_pairs, identity):
+        pairs, same = labeled_pairs
+        verifier = PairVerifier(FrozenEstimator(identity))
+        with pytest.raises(ValueError, match=f"y must have pairs .* Got only {label}"):
+            verifier.calibrate_threshold(pairs, np.full_like(same, label))
+        assert not hasattr(verifier, "threshold_")
+
+    def test_rate_too_low(self, labeled_pairs, identity):
+        pairs, same = labeled_pairs
+        verifier = PairVerifier(FrozenEstimator(identity), target_fpr=1e-4)
+        with pytest.raises(ValueError, match=r"'target_fpr' .* 10000 samples"):
+            verifier.calibrate_threshold(pairs, same)
+
+    def test_invalid_strategy(self, labeled_pairs, identity):
+        verifier = PairVerifier(FrozenEstimator(identity))
+        with pytest.raises(InvalidParameterError, match="'min_rate'"):
+            verifier.calibrate_threshold(*labeled_pairs, strategy="max_tpr")
+
+
+class TestFitOnPairs:
+    @pytest.mark.parametrize("form", ["Pairs", "tuple", "stack"])
+    def test_equals_calibrate_threshold(self, form, clusters, labeled_pairs):
+        pairs, same = labeled_pairs
+        left, right = clusters[0][pairs._indices].swapaxes(0, 1)
+        forms = {"Pairs": pairs, "tuple": (left, right), "stack": np.stack([left, right], axis=1)}
+        verifier = PairVerifier(FrozenEstimator(StandardScaler().fit(clusters[0])))
+        expected = clone(verifier).calibrate_threshold(pairs, same)
+        assert verifier.fit(forms[form], same).threshold_ == expected.threshold_
+
+    def test_images_are_not_pairs(self, digits, linear_network, make_embedder):
+        """An image of two rows has twice as many features as the samples of a pair would have."""
+        X, y = digits[0][:200].reshape(-1, 2, 32), digits[1][:200]
+        embedder = make_embedder(module=linear_network).fit(X[::2], y[::2])
+        verifier = PairVerifier(FrozenEstimator(embedder)).fit(X[1::2], y[1::2])
+        assert verifier.false_positive_rate_ < 0.5
+
+    def test_embedder_that_is_not_frozen(self, labeled_pairs, untrained):
+        with pytest.raises(ValueError, match=r"Got pairs: pass samples, or .* FrozenEstimator"):
+            PairVerifier(untrained).fit(*labeled_pairs)
+
+    def test_groups(self, labeled_pairs, identity):
+        pairs, same = labeled_pairs
+        with pytest.raises(ValueError, match="groups"):
+            PairVerifier(FrozenEstimator(identity)).fit(pairs, same, groups=same)
+
+    @pytest.mark.parametrize("form", ["Pairs", "stack"])
+    @pytest.mark.parametrize("dtype", [bool, int])
+    def test_cross_validate(self, form, dtype, clusters, labeled_pairs):
+        """With predefined folds and scikit-learn's scorers, as in pair lists of faces."""
+        pairs, same = labeled_pairs
+        X = pairs if form == "Pairs" else clusters[0][pairs._indices]
+        verifier = PairVerifier(FrozenEstimator(StandardScaler().fit(clusters[0])))
+        results = cross_validate(
+            verifier,
+            X,
+            same.astype(dtype),
+            cv=PredefinedSplit(np.arange(len(same)) % 5),
+            scoring=["roc_auc", "average_precision", "accuracy", "f1", "neg_log_loss"],
+            error_score="raise",
+        )
+        scores = verifier.fit(pairs, same).decision_function(pairs)
+        assert results["test_roc_auc"].mean() == pytest.approx(
+            roc_auc_score(same, scores), abs=0.02
+        )
+        assert results["test_accuracy"].mean() > 0.8
+        assert results["test_f1"].mean() > 0.8
+
+    def test_scorers_of_a_fitted_verifier(self, clusters, new_pairs, identity):
+        pairs, same = new_pairs
+        verifier = PairVerifier(identity).fit(*clusters)
+        scores = verifier.decision_function(pairs)
+        assert get_scorer("roc_auc")(verifier, pairs, same) == roc_auc_score(same, scores)
+        accuracy = get_scorer("accuracy")(verifier, pairs, same)
+        assert accuracy == verifier.score(pairs, same)
+        frozen = FrozenEstimator(verifier)
+        results = cross_validate(frozen, pairs, same, scoring="accuracy", cv=3)
+        assert results["test_score"].mean() == pytest.approx(accuracy, abs=1e-3)
+
+
+class TestGroups:
+    def test_positive_pairs_are_of_different_groups(self, clusters, identity):
+        X, y = clusters
+        groups = np.tile(np.arange(12) // 4, 20)
+        cv = list(GroupKFold(4).split(X, groups=y))
+        verifier = PairVerifier(identity, cv=cv).fit(X, y, groups=groups)
+        positive, negative = [], []
+        for _, test in cv:
+            left, right = test[np.stack(np.triu_indices(len(test), k=1))]
+            distances = np.linalg.norm(X[left] - X[right], axis=1)
+            same = y[left] == y[right]
+            positive.extend(distances[same & (groups[left] != groups[right])])
+            negative.extend(distances[~same])
+        assert verifier.false_negative_rate_ == pytest.approx(
+            np.mean(np.array(positive) > verifier.threshold_)
+        )
+        assert verifier.false_positive_rate_ == pytest.approx(
+            np.mean(np.array(negative) <= verifier.threshold_)
+        )
+
+    def test_similar_samples_of_a_session(self, make_clusters, identity):
+        """They would make the false negative rate too low."""
+        rng = np.random.default_rng(0)
+        X, y = make_clusters(30, rng)
+        session = np.arange(len(y)) // 4
+        X += 0.5 * rng.normal(size=(session.max() + 1, 8))[session]
+        fnr = [
+            PairVerifier(identity, target_fpr=0.05).fit(X, y, groups=groups).false_negative_rate_
+            for groups in (None, session)
+        ]
+        assert fnr[1] > fnr[0] + 0.05
+
+    def test_no_pairs(self, clusters, untrained):
+        X, y = clusters
+        with pytest.raises(ValueError, match="Got none of the same class in different groups"):
+            PairVerifier(untrained).fit(X, y, groups=y)
+
+
+def test_predict_embeds_each_sample_once(clusters, identity):
+    class Counter(FunctionTransformer):
+        def transform(self, X):
+            n_samples.append(len(X))
+            return X
+
+    X, y = clusters
+    n_samples = []
+    verifier = PairVerifier(Counter()).fit(X, y)
+    left, right = np.triu_indices(len(y), k=1)
+    indices = np.column_stack([left, right])
+    for pairs in (X[indices], (X[left], X[right]), Pairs(X, indices=indices)):
+        n_samples.clear()
+        verifier.predict(pairs)
+        assert n_samples == [len(y)]
 
 
 def test_curve_displays(clusters, new_pairs, identity):
