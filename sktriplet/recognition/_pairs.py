@@ -124,7 +124,8 @@ def as_pairs(pairs: Any) -> Pairs:
     if isinstance(pairs, tuple) and len(pairs) == 2:
         return Pairs(*pairs)
     stacked = check_stacked_pairs(pairs)
-    return Pairs(stacked[:, 0], stacked[:, 1])
+    indices = np.arange(2 * len(stacked)).reshape(-1, 2)
+    return Pairs(stacked.reshape(-1, *stacked.shape[2:]), indices=indices)
 
 
 def pair_distances(
@@ -174,13 +175,12 @@ def _join(left: Any, right: Any) -> Any:
 def _without_repetitions(table: Any, rows: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
     """Return the distinct samples in these rows, and the position of each row among them."""
     first, codes = _first_seen(rows.tolist())
-    samples = _safe_indexing(table, rows[first])
-    if isinstance(samples, np.ndarray):
-        keys = samples.tolist() if samples.ndim == 1 else (row.tobytes() for row in samples)
+    rows = rows[first]
+    if isinstance(table, np.ndarray):
+        keys = table[rows].tolist() if table.ndim == 1 else (table[row].tobytes() for row in rows)
         first, distinct = _first_seen(keys)
-        if len(first) < len(samples):
-            samples, codes = samples[first], distinct[codes]
-    return samples, codes
+        rows, codes = rows[first], distinct[codes]
+    return _safe_indexing(table, rows), codes
 
 
 def _first_seen(keys: Iterable) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
