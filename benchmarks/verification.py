@@ -184,14 +184,14 @@ def fit_open_set(n_classes: int, cv: str) -> None:
     """Fit an OpenSetClassifier of a trivial embedder on ten samples per class."""
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(n_classes), 10)
-    X = rng.normal(size=(n_classes, 8))[y] + 0.2 * rng.normal(size=(len(y), 8))
+    X = rng.normal(size=(n_classes, 4))[y] + 0.2 * rng.normal(size=(len(y), 4))
     splitter = {"classes": GroupKFold(5), "samples": StratifiedKFold(5)}[cv]
     OpenSetClassifier(FrozenEstimator(StandardScaler().fit(X)), cv=splitter).fit(X, y)
 
 
 def show_cost_of_classes() -> None:
     """Measure the time and memory of OpenSetClassifier.fit by number of classes."""
-    print("OpenSetClassifier.fit with ten samples per class, five folds, eight features:")
+    print("OpenSetClassifier.fit with ten samples per class, five folds, four features:")
     for cv, n_classes in product(("classes", "samples"), (1000, 2000, 4000, 10_000)):
         start = perf_counter()
         fit_open_set(n_classes, cv)

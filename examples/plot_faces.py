@@ -25,12 +25,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import RocCurveDisplay
+from sklearn.model_selection import PredefinedSplit, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktriplet import PairVerifier, TripletEmbedder
+from sktriplet import Pairs, PairVerifier, TripletEmbedder
 
 rng = np.random.default_rng(0)
 side, n_people, n_photos = 24, 100, 10
@@ -97,12 +99,42 @@ verifier = PairVerifier(embedder, target_fpr=0.01).fit(X[train], person[train])
 left, right = np.triu_indices(test.sum(), k=1)
 same = person[test][left] == person[test][right]
 subset = np.concatenate([np.flatnonzero(same), rng.choice(np.flatnonzero(~same), 5000)])
-pairs = np.stack([X[test][left[subset]], X[test][right[subset]]], axis=1)
-accepted = verifier.predict(pairs)
+pairs = Pairs(X[test], indices=np.column_stack([left, right]))
+accepted = verifier.predict(pairs[subset])
 low, high = verifier.false_positive_rate_interval_
 print(f"false positive rate: {accepted[~same[subset]].mean():.4f}", end=" ")
 print(f"(interval of the verifier: {low:.4f} to {high:.4f})")
 print(f"false negative rate: {(~accepted[same[subset]]).mean():.4f}\n")
+
+# %%
+# Verification with a pair list
+# -----------------------------
+# Benchmarks of face verification, such as Labeled Faces in the Wild (LFW), are lists of labeled
+# pairs in predefined folds of different people. The threshold is set on all folds but one, and
+# evaluated on that one. We draw 60 pairs of each kind in five folds of five people. The embedder is
+# frozen, so ``PairVerifier`` is fitted on pairs, and sets the threshold only. To use LFW, replace
+# the list with the ``pairs`` and ``target`` of ``fetch_lfw_pairs(subset="10_folds")``, which has
+# 600 consecutive pairs per fold.
+
+fold = (person[test][left] - 75) // 5
+is_in_fold = fold == (person[test][right] - 75) // 5
+listed = np.concatenate(
+    [
+        rng.choice(np.flatnonzero(is_in_fold & (fold == number) & (same == label)), 60)
+        for number in range(5)
+        for label in (True, False)
+    ]
+)
+scores = cross_validate(
+    PairVerifier(FrozenEstimator(verifier.estimator_)),
+    pairs[listed],
+    same[listed],
+    cv=PredefinedSplit(fold[listed]),
+    scoring=["accuracy", "roc_auc"],
+)
+accuracy = scores["test_accuracy"]
+print(f"accuracy: {accuracy.mean():.4f} (standard error {accuracy.std(ddof=1) / 5**0.5:.4f})")
+print(f"ROC AUC:  {scores['test_roc_auc'].mean():.4f}\n")
 
 # %%
 # Recognition

@@ -22,10 +22,11 @@ not flatten the images, and use a pretrained ``module``.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import FunctionTransformer
 
-from sktriplet import TripletEmbedder
+from sktriplet import Pairs, PairVerifier, TripletEmbedder
 from sktriplet.display import NeighborsDisplay
 from sktriplet.metrics import recall_at_k_score
 
@@ -104,6 +105,25 @@ for input_name, features in inputs.items():
         print(f"{input_name:20}{model_name:16}{all_cameras:14.3f}{others:9.3f}{new:9.3f}")
         search = NearestNeighbors(n_neighbors=8).fit(reference)
         neighbors[input_name, model_name] = search.kneighbors(queries, return_distance=False)
+
+# %%
+# Decide whether two images show the same person
+# ----------------------------------------------
+# ``PairVerifier`` sets a threshold for pairs of images. With cameras as ``groups``, two images of
+# one person by the same camera are not used as a pair, because they are easier than those that
+# matter. Without ``cv``, folds would hold out cameras; we hold out people instead.
+
+centered = inputs["centered by camera"]
+folds = list(GroupKFold(5).split(centered[train], groups=person[train]))
+verifier = PairVerifier(models["TripletEmbedder"], target_fpr=0.01, cv=folds)
+verifier.fit(centered[train], person[train], groups=camera[train])
+print(f"\nfalse negative rate on held-out people: {verifier.false_negative_rate_:.3f}")
+rows, columns = np.nonzero(np.ones((new_camera.sum(), gallery.sum())))
+pairs = Pairs(centered[new_camera], centered[gallery], indices=np.column_stack([rows, columns]))
+same = person[new_camera][rows] == person[gallery][columns]
+accepted = verifier.predict(pairs)
+print(f"false negative rate of the new camera:  {(~accepted[same]).mean():.3f}")
+print(f"false positive rate of the new camera:  {accepted[~same].mean():.3f}")
 
 # %%
 # Plot queries and their neighbors
