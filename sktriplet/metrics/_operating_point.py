@@ -216,7 +216,13 @@ def max_count_at_rate(rate: float, n: int) -> int:
 
 
 def check_rate_is_measurable(
-    parameter: str, rate: float, n_samples: int, owner: object, *, samples_per_trial: int = 1
+    parameter: str,
+    rate: float,
+    n_samples: int,
+    owner: object,
+    *,
+    samples_per_trial: int = 1,
+    unit: str = "samples",
 ) -> None:
     """Check that the rate, a parameter of the owner, permits a false positive.
 
@@ -226,7 +232,7 @@ def check_rate_is_measurable(
         needed = samples_per_trial * math.ceil((1 - RATE_TOLERANCE) / rate)
         raise ValueError(
             f"The {parameter!r} parameter of {type(owner).__name__} is too low to be measured on "
-            f"{n_samples} held-out samples. Got {rate}, which needs at least {needed} samples."
+            f"{n_samples} held-out {unit}. Got {rate}, which needs at least {needed} {unit}."
         )
 
 

@@ -247,7 +247,9 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         positive, negative = distances[same], distances[~same]
         if strategy is None:
             if self.target_fpr is not None:
-                check_rate_is_measurable("target_fpr", self.target_fpr, len(negative), self)
+                check_rate_is_measurable(
+                    "target_fpr", self.target_fpr, len(negative), self, unit="negative pairs"
+                )
             threshold = self._threshold(positive, negative)
         else:
             threshold = threshold_by_strategy(positive, negative, strategy, min_rate, beta)
@@ -334,23 +336,19 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         return float(accuracy_score(check_pair_labels(y, len(predicted)), predicted))
 
     def _is_pairs(self, X: Any) -> bool:
-        """Return whether these are pairs for a frozen embedder, rather than samples.
-
-        The samples of a stack of pairs have as many features as the embedder expects, those of
-        images half as many.
-        """
+        """Return whether these are pairs for a frozen embedder, rather than samples."""
         is_frozen = isinstance(self.estimator, FrozenEstimator)
-        if isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2):
-            if is_frozen:
-                return True
-            if isinstance(X, Pairs):
-                raise ValueError(
-                    "Embedders are fitted on samples and class labels. Got pairs: pass samples, or "
-                    "a fitted embedder in a FrozenEstimator to set the threshold only."
-                )
+        if isinstance(X, Pairs) and not is_frozen:
+            raise ValueError(
+                "Embedders are fitted on samples and class labels. Got pairs: pass samples, or "
+                "a fitted embedder in a FrozenEstimator to set the threshold only."
+            )
+        if not is_frozen or isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2):
+            return is_frozen
+        # Images of shape (2, ...) have twice as many features as the samples of a stacked pair.
         shape: Any = getattr(X, "shape", ())
         n_features = getattr(self.estimator, "n_features_in_", None)
-        return is_frozen and len(shape) > 2 and shape[1] == 2 and np.prod(shape[2:]) == n_features
+        return len(shape) > 2 and shape[1] == 2 and np.prod(shape[2:]) == n_features
 
     def _held_out_samples(self, embedder: Any, samples: LabeledSamples) -> list[HeldOutSamples]:
         """Return the distances between the held-out samples of every fold."""

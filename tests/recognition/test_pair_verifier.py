@@ -255,7 +255,7 @@ class TestCalibrateThreshold:
     def test_rate_too_low(self, labeled_pairs, identity):
         pairs, same = labeled_pairs
         verifier = PairVerifier(FrozenEstimator(identity), target_fpr=1e-4)
-        with pytest.raises(ValueError, match=r"'target_fpr' .* 10000 samples"):
+        with pytest.raises(ValueError, match=r"'target_fpr' .* 10000 negative pairs"):
             verifier.calibrate_threshold(pairs, same)
 
     def test_invalid_strategy(self, labeled_pairs, identity):
