@@ -211,9 +211,7 @@ class LabeledSamples:
     groups: NDArray[np.int64] | None
 
 
-def validate_labeled_samples(
-    estimator: Any, X: Any, y: Any, groups: Any = None
-) -> LabeledSamples:
+def validate_labeled_samples(estimator: Any, X: Any, y: Any, groups: Any = None) -> LabeledSamples:
     """Validate labels and groups of samples that another estimator will validate.
 
     Raises

@@ -174,15 +174,17 @@ def cross_fit(
         embedder.fit(samples.X, samples.y)  # raises an error if it is not fitted
         used = np.unique(np.concatenate([rows for split in splits for rows in split]))
         embeddings = embed(embedder, _safe_indexing(samples.X, used))
-        return [
-            measure(lambda rows: embeddings[np.searchsorted(used, rows)], train, test)
-            for train, test in splits
-        ]
-    folds = Parallel(n_jobs=n_jobs)(
-        delayed(_measure_fold)(number, clone(embedder), samples, split, measure)
-        for number, split in enumerate(splits, start=1)
-    )
-    return list(folds)
+        tasks = (delayed(_measure_embedded)(embeddings, used, split, measure) for split in splits)
+    else:
+        tasks = (
+            delayed(_measure_fold)(number, clone(embedder), samples, split, measure)
+            for number, split in enumerate(splits, start=1)
+        )
+    return list(Parallel(n_jobs=n_jobs)(tasks))
+
+
+def _measure_embedded(embeddings: NDArray, used: Rows, split: Split, measure: Callable) -> Any:
+    return measure(lambda rows: embeddings[np.searchsorted(used, rows)], *split)
 
 
 def _measure_fold(

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -166,11 +167,16 @@ def test_tags_are_those_of_the_embedder(estimator_class, make_embedder):
         assert tags.input_tags == embedder.__sklearn_tags__().input_tags
 
 
-@pytest.mark.parametrize("name", ["missing values", "DataFrame", "csr", "images"])
+@pytest.mark.parametrize(
+    ("name", "frozen"),
+    [("missing values", False), ("DataFrame", False), ("csr", False), ("images", True)],
+)
 @pytest.mark.parametrize("estimator_class", [PairVerifier, OpenSetClassifier])
-def test_n_jobs(estimator_class, name, make_embedder):
+def test_n_jobs(estimator_class, name, frozen, make_embedder):
     X, embedder = cases(make_embedder)[name]
-    fitted = [estimator_class(embedder, n_jobs=n_jobs).fit(X, Y) for n_jobs in (None, 2)]
+    if frozen:
+        embedder = FrozenEstimator(embedder.fit(X, Y))
+    fitted = [estimator_class(embedder, cv=5, n_jobs=n_jobs).fit(X, Y) for n_jobs in (None, 2)]
     assert fitted[0].threshold_ == fitted[1].threshold_
     if estimator_class is PairVerifier:
         assert fitted[0].false_positive_rate_interval_ == fitted[1].false_positive_rate_interval_
