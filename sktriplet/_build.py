@@ -15,11 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from torch import nn
 
-from sktriplet._input_layout import ImageLayout, InputLayout, TableLayout
+from sktriplet._input_layout import ImageLayout, InputLayout, SequenceLayout, TableLayout
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
-from sktriplet.networks import MLP, ConvNet, MLPEnsemble
+from sktriplet.networks import MLP, ConvNet, ConvNet1d, MLPEnsemble
 from sktriplet.networks._embedding_network import EmbeddingNetwork, Standardizer
 from sktriplet.training import TripletNet
 from sktriplet.training._data import BatchLoader
@@ -308,20 +308,22 @@ def _quantile_edges(X: NDArray | csr_array) -> NDArray[np.float32]:
     return edges
 
 
-def _build_image_network(
+def _build_convolutional_network(
     embedder: Any,
     X: NDArray | csr_array,
     layout: InputLayout,
     standardizer: Standardizer | None,
     generator: torch.Generator,
 ) -> nn.Module:
-    return ConvNet(layout.shape, int(embedder.n_components), generator=generator)
+    network = ConvNet if isinstance(layout, ImageLayout) else ConvNet1d
+    return network(layout.shape, int(embedder.n_components), generator=generator)
 
 
 # The networks of module="auto", and the embedder's parameters that only they have.
 DEFAULT_NETWORKS: dict[type[InputLayout], tuple[Callable, tuple[str, ...]]] = {
     TableLayout: (_build_tabular_network, ("hidden_layer_sizes", "n_members")),
-    ImageLayout: (_build_image_network, ()),
+    SequenceLayout: (_build_convolutional_network, ()),
+    ImageLayout: (_build_convolutional_network, ()),
 }
 
 

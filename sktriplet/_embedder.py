@@ -1,6 +1,7 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -112,10 +113,11 @@ class TripletEmbedder(
         Whether to project embeddings onto the unit sphere. Embeddings with one component, of
         which only the sign would remain, are not normalized.
     module : "auto", class, callable or torch.nn.Module, default="auto"
-        The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables and
-        :class:`~sktriplet.networks.ConvNet` for images. A class or callable is called with
-        ``(input_shape, n_components)``, where input_shape is ``(n_features,)`` or
-        ``(channels, height, width)``. A module is copied, and training starts from its weights.
+        The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables,
+        :class:`~sktriplet.networks.ConvNet` for images, and
+        :class:`~sktriplet.networks.ConvNet1d` for sequences. A class or callable is called with
+        ``(input_shape, n_components)``, where input_shape is that of `input_shape_`. A module is
+        copied, and training starts from its weights.
     hidden_layer_sizes : int or sequence of int, default=(256, 128)
         Sizes of the hidden layers; ``()`` is a linear map. Only used when ``module="auto"`` and X
         is a table.
@@ -130,9 +132,11 @@ class TripletEmbedder(
         share a column, missing values are a category, and unknown ones are treated like rare
         ones. All other features are numbers. Missing ones are replaced by the mean, and
         flagged in an additional feature if there are at least five in fit.
-    input_shape : tuple of three int, default=None
-        ``(channels, height, width)`` of images that are passed flattened, as in a pipeline,
-        or whose channels cannot be inferred from the shape of X.
+    input_shape : sequence of two or three int, default=None
+        ``(channels, length)`` of sequences, such as signals, which have shape ``(n_samples,
+        channels, length)``, ``(n_samples, length, channels)``, or are flattened. Without it, arrays
+        of three dimensions are images. ``(channels, height, width)`` of images that are passed
+        flattened, as in a pipeline, or whose channels cannot be inferred from the shape of X.
     augment : str or callable, default=None
         Augmentation of training batches: the name of a function in :mod:`sktriplet.augmentation`
         ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
@@ -223,9 +227,9 @@ class TripletEmbedder(
     best_validation_score_ : float or None
         Largest validation score.
     n_features_in_ : int
-        Number of features seen in fit; for images, the product of `input_shape_`.
+        Number of features seen in fit; for images and sequences, the product of `input_shape_`.
     input_shape_ : tuple of int
-        ``(n_features,)`` or ``(channels, height, width)``.
+        ``(n_features,)``, ``(channels, height, width)``, or ``(channels, length)``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in fit. Defined only if all feature names of X are strings.
 
@@ -281,7 +285,11 @@ class TripletEmbedder(
         ],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
-        "input_shape": [SequenceOf(Interval(Integral, 1, None, closed="left"), length=3), None],
+        "input_shape": [
+            SequenceOf(Interval(Integral, 1, None, closed="left"), length=2),
+            SequenceOf(Interval(Integral, 1, None, closed="left"), length=3),
+            None,
+        ],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "unlabeled": [Integral, str, None],
         "standardize": ["boolean"],
@@ -317,7 +325,7 @@ class TripletEmbedder(
         hidden_layer_sizes: Any = (256, 128),
         n_members: int = 4,
         categorical_features: Any = "from_dtype",
-        input_shape: tuple[int, int, int] | None = None,
+        input_shape: Sequence[int] | None = None,
         augment: Any = None,
         unlabeled: int | str | None = None,
         standardize: bool = True,
@@ -379,7 +387,7 @@ class TripletEmbedder(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Training samples. Images have shape ``(n_samples, height, width)``, or additionally
             channels first or last. Images of type uint8 and sparse samples are converted
-            batch by batch.
+            batch by batch. For sequences, see `input_shape`.
         y : array-like of shape (n_samples,)
             Class labels.
 

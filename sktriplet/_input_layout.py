@@ -1,4 +1,4 @@
-"""The layouts in which samples may come: tables and images.
+"""The layouts in which samples may come: tables, sequences, and images.
 
 A new layout is a subclass of `InputLayout`, an entry in `LAYOUTS`, and a default network in
 ``_build.py``.
@@ -102,18 +102,15 @@ class TableLayout(InputLayout):
 
 
 @dataclass(frozen=True)
-class ImageLayout(InputLayout):
-    """Images, ``(channels, height, width)``, that may have channels last or be flat."""
+class ChannelLayout(InputLayout):
+    """Samples with channels, ``(channels, ...)``, that may have channels last or be flat."""
 
     accepts_flat: bool = True
 
-    has_named_augmentations = True
-
     @classmethod
     def from_array(cls, X: NDArray | csr_array, input_shape: Sequence[int] | None) -> Self:
-        """Infer the layout from the shape of X, or check X against `input_shape`."""
-        if input_shape is None:
-            return cls(_infer_image_shape(X.shape), accepts_flat=False)
+        """Check X against `input_shape`."""
+        assert input_shape is not None
         layout = cls(tuple(map(int, input_shape)))
         layout.check_dense(X)
         if X.shape[1:] not in layout.accepted_shapes:
@@ -125,13 +122,13 @@ class ImageLayout(InputLayout):
 
     @property
     def accepted_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of an image in the arrays that users pass."""
-        channels, height, width = self.shape
-        shapes = [self.shape, (height, width, channels)]
+        """Shapes of a sample in the arrays that users pass."""
+        channels, *sides = self.shape
+        shapes = [self.shape, (*sides, channels)]
         if self.accepts_flat:
             shapes.append((prod(self.shape),))
         if channels == 1:
-            shapes.append((height, width))
+            shapes.append(tuple(sides))
         return shapes
 
     def converter(self, *, contiguous: bool) -> nn.Module:
@@ -139,17 +136,41 @@ class ImageLayout(InputLayout):
         return ChannelsFirst(self.shape, contiguous=contiguous)
 
     def to_rows(self, X: NDArray) -> NDArray:
-        """Return a row per pixel."""
-        if X.ndim < 4 or X.shape[1:] == self.shape:
+        """Return a row per pixel or time step."""
+        if X.ndim <= len(self.shape) or X.shape[1:] == self.shape:
             X = np.moveaxis(X.reshape(len(X), *self.shape), 1, -1)
         return X.reshape(-1, self.shape[0])
+
+
+class SequenceLayout(ChannelLayout):
+    """Sequences, ``(channels, length)``."""
+
+    def __str__(self) -> str:
+        return f"sequences of shape {_join_shapes(self.accepted_shapes)}"
+
+
+class ImageLayout(ChannelLayout):
+    """Images, ``(channels, height, width)``."""
+
+    has_named_augmentations = True
+
+    @classmethod
+    def from_array(cls, X: NDArray | csr_array, input_shape: Sequence[int] | None) -> Self:
+        """Infer the layout from the shape of X, or check X against `input_shape`."""
+        if input_shape is None:
+            return cls(_infer_image_shape(X.shape), accepts_flat=False)
+        return super().from_array(X, input_shape)
 
     def __str__(self) -> str:
         return f"images of shape {_join_shapes(self.accepted_shapes)}"
 
 
 # By the number of dimensions of a sample as the network receives it.
-LAYOUTS: dict[int, type[InputLayout]] = {1: TableLayout, 3: ImageLayout}
+LAYOUTS: dict[int, type[InputLayout]] = {
+    1: TableLayout,
+    2: SequenceLayout,
+    3: ImageLayout,
+}
 
 
 def layout_type_of(estimator: Any, X: Any) -> type[InputLayout]:

@@ -111,7 +111,7 @@ def validate_training_data(
     encoder, chosen = None, getattr(estimator, "categorical_features", None)
     if not layout_type.is_table and not (chosen is None or isinstance(chosen, str)):
         raise InvalidParameterError(
-            f"The 'categorical_features' parameter has no effect on images. Got {chosen!r}."
+            f"The 'categorical_features' parameter has an effect on tables only. Got {chosen!r}."
         )
     if layout_type.is_table and hasattr(estimator, "categorical_features"):
         if reset:

@@ -69,7 +69,8 @@ class ConvNet(nn.Module):
         if len(input_shape) != 3 or min(input_shape[1:]) < MIN_SIDE:
             raise ValueError(
                 "input_shape must be (n_channels, height, width) with sides of at least "
-                f"{MIN_SIDE} pixels. Got {tuple(input_shape)}."
+                f"{MIN_SIDE} pixels; (n_channels, length) is for sequences. Got "
+                f"{tuple(input_shape)}."
             )
         n_channels, width = input_shape[0], FIRST_WIDTH
         stride = 2 if min(input_shape[1:]) >= LARGE_SIDE else 1
@@ -77,9 +78,12 @@ class ConvNet(nn.Module):
         sides = [-(-side // stride) for side in input_shape[1:]]
         while min(sides) > MAX_FINAL_SIDE or len(stages) == 1:
             next_width = min(2 * width, MAX_WIDTH)
-            stages.append(
-                nn.Sequential(_convolution(width, next_width, 2), ResidualBlock(next_width))
+            block = ResidualBlock(
+                _convolution(next_width, next_width),
+                nn.Conv2d(next_width, next_width, 3, padding=1, bias=False, dtype=DTYPE),
+                nn.BatchNorm2d(next_width, dtype=DTYPE),
             )
+            stages.append(nn.Sequential(_convolution(width, next_width, 2), block))
             sides, width = [-(-side // 2) for side in sides], next_width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(width * sides[0] * sides[1], n_components, dtype=DTYPE)
@@ -111,23 +115,18 @@ class ConvNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Residual block ``relu(X + f(X))``, where f is two convolutions and initially zero.
+    """Residual block ``relu(X + f(X))``, where f is a sequence of layers and initially zero.
 
     Parameters
     ----------
-    width : int
-        Number of input and output channels.
+    *layers : nn.Module
+        Layers that keep the shape of a batch. The last one is a batch normalization.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, *layers: nn.Module):
         super().__init__()
-        last = nn.BatchNorm2d(width, dtype=DTYPE)
-        nn.init.zeros_(last.weight)
-        self.layers = nn.Sequential(
-            _convolution(width, width),
-            nn.Conv2d(width, width, 3, padding=1, bias=False, dtype=DTYPE),
-            last,
-        )
+        self.layers = nn.Sequential(*layers)
+        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, X: Tensor) -> Tensor:
         """Return a batch of the same shape."""

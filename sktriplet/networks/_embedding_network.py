@@ -13,14 +13,15 @@ from sktriplet.networks._precision import DTYPE
 
 
 class ChannelsFirst(nn.Module):
-    """Convert batches of images of any supported layout to channels first.
+    """Convert batches of images or sequences of any supported layout to channels first.
 
     Parameters
     ----------
     shape : tuple of int
-        Shape ``(C, H, W)`` of an image. Batches of shape (B, C, H, W), (B, H, W, C),
-        (B, C * H * W) and, if C is 1, (B, H, W) are converted to (B, C, H, W). A shape that fits
-        both of the first two is taken as (B, C, H, W).
+        Shape of a sample: ``(C, H, W)`` of an image, ``(C, L)`` of a sequence. Batches of images
+        of shape (B, C, H, W), (B, H, W, C), (B, C * H * W) and, if C is 1, (B, H, W) are
+        converted to (B, C, H, W), and sequences likewise. A shape that fits both of the first
+        two is taken as (B, C, H, W).
     contiguous : bool, default=False
         Whether to return batches that are contiguous in memory, as user-defined modules may
         require. If False, batches with channels last are not copied.
@@ -39,8 +40,8 @@ class ChannelsFirst(nn.Module):
         self.contiguous = contiguous
 
     def forward(self, X: Tensor) -> Tensor:
-        """Return the batch with shape (B, C, H, W)."""
-        if X.ndim == 4 and X.shape[1:] != self.shape:
+        """Return the batch with shape (B, C, H, W) or (B, C, L)."""
+        if X.ndim > len(self.shape) and X.shape[1:] != self.shape:
             X = X.movedim(-1, 1)
         else:
             X = X.reshape(len(X), *self.shape)
@@ -189,7 +190,7 @@ class EmbeddingNetwork(nn.Module):
         return torch.cat(normalized, 1) / self.n_members**0.5
 
     def to_channels_first(self, X: Tensor) -> Tensor:
-        """Return image batches with channels first, and tables with one-hot columns."""
+        """Return samples with channels first, and tables with one-hot columns."""
         return X if self.input_layout is None else self.input_layout(X)
 
     def forward_backbone(self, X: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ def test_initial_scale(make_generator):
 
 def test_residual_block_is_initially_relu():
     X = torch.randn(3, 4, 5, 5)
-    assert torch.equal(ResidualBlock(4)(X), X.relu())
+    block = ResidualBlock(torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4))
+    assert torch.equal(block(X), X.relu())
 
 
 def test_input_is_not_modified():
