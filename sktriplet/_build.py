@@ -211,12 +211,13 @@ def build_network(
     seed: int,
     offset: NDArray | None = None,
     start: EmbeddingNetwork | None = None,
+    keeps_integers: bool = False,
 ) -> EmbeddingNetwork:
     """Build the network that an embedder trains.
 
     Without a `scaler` inputs are not standardized. An `offset` has already been subtracted from
-    the features. Training starts from the weights of the
-    network `start`, if there is one.
+    the features. Training starts from the weights of the network `start`, if there is one. If it
+    `keeps_integers`, the network receives ids.
 
     Raises
     ------
@@ -238,6 +239,7 @@ def build_network(
         scaler=standardizer,
         normalize=embedder.normalize,
         precision=embedder.precision,
+        keeps_integers=keeps_integers,
     )
 
 

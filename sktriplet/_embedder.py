@@ -32,6 +32,7 @@ from sktriplet._build import (
 from sktriplet._input_validation import (
     declare_classes,
     merge_classes,
+    select_extremes,
     set_fitted_attributes,
     to_single_precision,
     validate_samples,
@@ -45,7 +46,7 @@ from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError, LargeNetworkWarning, SkippedChunkWarning
 from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.networks._embedding_network import validate_network
+from sktriplet.networks._embedding_network import explained_errors, validate_network
 from sktriplet.training import TripletNet
 from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
@@ -116,8 +117,9 @@ class TripletEmbedder(
         The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables,
         :class:`~sktriplet.networks.ConvNet` for images, and
         :class:`~sktriplet.networks.ConvNet1d` for sequences. A class or callable is called with
-        ``(input_shape, n_components)``, where input_shape is that of `input_shape_`. A module is
-        copied, and training starts from its weights.
+        ``(input_shape, n_components)``, where input_shape is `input_shape_`. A module is copied,
+        and training starts from its weights. With ``standardize=False``, it receives integers as
+        int64, except uint8, which is converted to float32 like all other types.
     hidden_layer_sizes : int or sequence of int, default=(256, 128)
         Sizes of the hidden layers; ``()`` is a linear map. Only used when ``module="auto"`` and X
         is a table.
@@ -148,7 +150,8 @@ class TripletEmbedder(
         takes every label as a class.
     standardize : bool, default=True
         Whether the network centers and scales its inputs with the mean and standard deviation of
-        the training samples, per feature or per channel.
+        the training samples, per feature or per channel. Pass False if X holds ids, such as
+        those of tokens, for an embedding layer of a custom `module`.
     batch_size : int, default=128
         Number of samples per batch. Small datasets have smaller batches.
     samples_per_class : int, default=8
@@ -598,6 +601,9 @@ class TripletEmbedder(
 
     def _embed(self, X: Any) -> NDArray[np.float32]:
         X = validate_samples(self, X)
+        if self._holds_integers:
+            with explained_errors(self.net_.module, X):
+                return self.net_.embed(X)
         if self._offset is None or not issparse(X):
             return self.net_.embed(to_single_precision(X, self._offset))
         # Subtracting the offset of the features makes sparse samples dense.
@@ -642,6 +648,11 @@ class TripletEmbedder(
         codes = np.array([*(code[label] for label in data.classes.tolist()), -1])
         labels = codes[data.labels]
         is_labeled = labels >= 0
+        if self.standardize and data.holds_integers:
+            raise InvalidParameterError(
+                "The 'standardize' parameter must not change when training on integers continues. "
+                f"Got {self.standardize} after False."
+            )
         scaler = None
         if self.standardize:
             scaler = self._scaler if resume else None
@@ -654,13 +665,20 @@ class TripletEmbedder(
         if is_chunk:
             settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
         offset = large_offsets(scaler, data.X, data.layout)
-        X = to_single_precision(data.X, offset)
+        X = data.X if data.holds_integers else to_single_precision(data.X, offset)
         with isolated_rng(seed, device):
             network = build_network(
-                self, X, data.layout, scaler, seed=seed, offset=offset, start=start
+                self,
+                X,
+                data.layout,
+                scaler,
+                seed=seed,
+                offset=offset,
+                start=start,
+                keeps_integers=data.holds_integers,
             )
-            first = as_tensor(X[:2]).to(device)
-            n_components = validate_network(network.to(device), first, self.n_components)
+            some = as_tensor(X[select_extremes(X)] if data.holds_integers else X[:2]).to(device)
+            n_components = validate_network(network.to(device), some, self.n_components)
             if n_components == 1 and self.metric == "cosine":
                 raise InvalidParameterError(
                     "The 'metric' parameter can be 'cosine' only with more than one component. Got "

@@ -19,6 +19,8 @@ from sktriplet.networks._embedding_network import ChannelsFirst, OneHot
 
 # Numbers of channels that are recognized without input_shape: gray, RGB, RGBA.
 N_CHANNELS = (1, 3, 4)
+# Types of ids, which stay as they are for networks that accept them. Bytes are pixels.
+INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint16, np.uint32, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class InputLayout:
 
     shape: tuple[int, ...]  # of a sample as the network receives it
 
-    dtype: ClassVar[Any] = (np.float32, np.uint8)
+    dtype: ClassVar[Any] = (np.float32, np.uint8, *INTEGERS)
     is_table: ClassVar[bool] = False
     has_named_augmentations: ClassVar[bool] = False
 
@@ -106,6 +108,8 @@ class ChannelLayout(InputLayout):
     """Samples with channels, ``(channels, ...)``, that may have channels last or be flat."""
 
     accepts_flat: bool = True
+
+    dtype = (np.float32, np.uint8)
 
     @classmethod
     def from_array(cls, X: NDArray | csr_array, input_shape: Sequence[int] | None) -> Self:

@@ -22,7 +22,13 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
-from sktriplet._input_layout import InputLayout, TableLayout, layout_of, layout_type_of
+from sktriplet._input_layout import (
+    INTEGERS,
+    InputLayout,
+    TableLayout,
+    layout_of,
+    layout_type_of,
+)
 from sktriplet._labels import (
     check_labels,
     concatenate_labels,
@@ -76,10 +82,11 @@ TEMPORAL_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
 class TrainingData:
     """Validated training data, and the attributes of an estimator fitted on it."""
 
-    X: NDArray | csr_array  # encoded tables in their own dtype, images as float32 or uint8
+    X: NDArray | csr_array  # encoded tables in their own dtype, others as float32 or uint8
     labels: NDArray[np.int64]  # positions in classes, -1 if unlabeled
     classes: NDArray
     layout: InputLayout  # as the network receives the samples
+    holds_integers: bool  # which the network receives as int64
     fitted_attributes: dict[str, Any]
 
 
@@ -136,16 +143,56 @@ def validate_training_data(
     if encoder is not None:
         X = encoder.fit_transform(X) if reset else encoder.transform(X, warns=True)
         layout = TableLayout.from_encoder(encoder)
+    holds_integers = _passes_integers(estimator, reset=reset) and (
+        _holds_integers(X) or not reset  # in which case it is an error otherwise
+    )
+    if holds_integers:
+        X = _to_int64(X)
     classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
     fitted_attributes = {
         "classes_": classes,
         "input_shape_": input_shape,
         "n_features_in_": prod(input_shape),
         "_encoder": encoder,
+        "_holds_integers": holds_integers,
     }
     if hasattr(probe, "feature_names_in_"):
         fitted_attributes["feature_names_in_"] = probe.feature_names_in_
-    return TrainingData(X, labels, classes, layout, fitted_attributes)
+    return TrainingData(X, labels, classes, layout, holds_integers, fitted_attributes)
+
+
+def _passes_integers(estimator: Any, *, reset: bool) -> bool:
+    """Return whether a custom module receives integers as they are, or did so in fit."""
+    if not reset:
+        return getattr(estimator, "_holds_integers", False)
+    module = getattr(estimator, "module", "auto")
+    return not isinstance(module, str) and not estimator.standardize
+
+
+def _holds_integers(X: Any) -> bool:
+    """Return whether samples may be ids. Bytes are pixels, and sparse integers are counts."""
+    return not issparse(X) and X.dtype.kind in "iu" and X.dtype != np.uint8
+
+
+def _to_int64(X: Any) -> NDArray[np.int64]:
+    if not _holds_integers(X):
+        got = "a sparse matrix" if issparse(X) else X.dtype
+        raise ValueError(f"X must hold integers other than uint8, as in fit. Got {got}.")
+    if X.dtype == np.uint64 and X.size and X.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"X holds {X.max()}, which is too large for dtype('int64').")
+    return X.astype(np.int64, copy=False)
+
+
+def select_extremes(X: NDArray[np.int64], max_samples: int = 128) -> NDArray[np.int64]:
+    """Return the indices of a few samples, with the extreme ids in total and per position.
+
+    If a network accepts these, it accepts all.
+    """
+    flat = X.reshape(len(X), -1)
+    width = flat.shape[1]
+    in_total = [flat.argmin() // width, flat.argmax() // width]
+    indices = [*in_total, *range(len(X))[:2], *flat.argmin(axis=0), *flat.argmax(axis=0)]
+    return np.array(list(dict.fromkeys(map(int, indices)))[:max_samples])
 
 
 def _check_same_categorical(now: Any, before: Any) -> None:
@@ -192,12 +239,13 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     layout, encoder = layout_of(estimator), getattr(estimator, "_encoder", None)
     _check_supported(X, "X")
     X = _validate_array(estimator, X, type(layout), encoder, reset=False)
-    if layout.is_table:
-        return X if encoder is None else encoder.transform(X)
-    layout.check_dense(X)
-    if X.shape[1:] not in layout.accepted_shapes:
-        _raise_wrong_shape(estimator, X.shape)
-    return X
+    if not layout.is_table:
+        layout.check_dense(X)
+        if X.shape[1:] not in layout.accepted_shapes:
+            _raise_wrong_shape(estimator, X.shape)
+    if encoder is not None:
+        X = encoder.transform(X)
+    return _to_int64(X) if _passes_integers(estimator, reset=False) else X
 
 
 @dataclass
@@ -376,6 +424,8 @@ def _validate_array(
             estimator, X, encoder, reset=reset, ensure_min_samples=ensure_min_samples
         )
     dtype = layout_type.dtype
+    if isinstance(dtype, tuple) and _passes_integers(estimator, reset=reset):
+        dtype += INTEGERS
     allows_nan = encoder is not None and not issparse(X)
     with _explained_errors("X", X):
         X = validate_data(

@@ -133,7 +133,15 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
     sample = np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):
         scaler, offset = attributes["_scaler"], attributes["_offset"]
-        network = build_network(embedder, sample, layout, scaler, seed=seed, offset=offset)
+        network = build_network(
+            embedder,
+            sample,
+            layout,
+            scaler,
+            seed=seed,
+            offset=offset,
+            keeps_integers=attributes.get("_holds_integers", False),
+        )
         network.load_state_dict(_to_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
     net.load_components(_to_tensors(state["components"]))

@@ -117,6 +117,8 @@ class _Transform(nn.Module):
         self.network.precision = "float32"
         self.offset = None if embedder._offset is None else torch.from_numpy(embedder._offset)
         self.dtype = torch.float32 if self.offset is None else torch.float64
+        if self.network.keeps_integers:
+            self.dtype = torch.int64
         self.encoder = embedder._encoder
         if self.encoder is not None:
             self.fill_values = torch.as_tensor(self.encoder.fill_values, dtype=self.dtype)
@@ -124,13 +126,13 @@ class _Transform(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         X = torch.cat([part.to(self.dtype) for part in parts], dim=1)
-        if self.encoder is not None:
+        if self.encoder is not None and X.is_floating_point():
             is_missing = X.isnan()
             indicators = is_missing.index_select(1, self.with_indicator).to(self.dtype)
             X = torch.cat([torch.where(is_missing, self.fill_values, X), indicators], dim=1)
         if self.offset is not None:
             X = X - self.offset
-        return self.network(X.float()).float()
+        return self.network(X if self.network.keeps_integers else X.float()).float()
 
 
 class _OrderedFunction(ModelComponentContainer):

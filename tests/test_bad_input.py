@@ -138,7 +138,7 @@ PARAMETERS = {
     "hidden_layer_sizes": [0, (0,), (1.5,), "ab", (True,), None],
     "n_members": [0, 2.0],
     "unlabeled": [0.5, np.nan, [-1]],
-    "input_shape": [(1, 2), (0, 2, 2), (1, 2.0, 2), 4, "188"],
+    "input_shape": [(2,), (0, 2, 2), (1, 2.0, 2), 4, "188"],
     "augment": ["flipp", 3, True, "flip"],
     "standardize": [0],
     "batch_size": [2, -1, 1.5, True],

@@ -36,7 +36,8 @@ class TestValidateTrainingData:
         assert data.classes.tolist() == ["x", "y"]
         assert data.layout == TableLayout((2,))
         assert data.fitted_attributes.keys() == {
-            *("classes_", "n_features_in_", "input_shape_", "feature_names_in_", "_encoder")
+            *("classes_", "n_features_in_", "input_shape_", "feature_names_in_", "_encoder"),
+            "_holds_integers",
         }
         assert data.fitted_attributes["feature_names_in_"].tolist() == ["a", "b"]
 

@@ -53,6 +53,17 @@ def images(digits):
     return np.concatenate([gray, gray // 2, 255 - gray], axis=3), digits[1]
 
 
+class Remainder(nn.Module):
+    """Look up vectors by the remainders of ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(17, 2)
+
+    def forward(self, ids):
+        return self.table(ids % 17).mean(dim=1)
+
+
 class Linear(nn.Module):
     def __init__(self, input_shape, n_components):
         super().__init__()
@@ -185,6 +196,21 @@ class TestModels:
     def test_flat_images(self, make_image_embedder, digits):
         X, y = digits
         embedder = make_image_embedder(input_shape=(1, 8, 8), normalize=False).fit(X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("shape", [(8, 8), (64,)])
+    def test_sequences(self, make_image_embedder, digits, shape):
+        X, y = digits[0].reshape(-1, *shape), digits[1]
+        embedder = make_image_embedder(input_shape=(8, 8)).fit(X, y)
+        assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
+
+    @pytest.mark.parametrize("dtype", [np.int64, np.int32])
+    def test_integers(self, digits, dtype):
+        """Ids above 2**24 would be rounded in single precision."""
+        X, y = digits[0][:, 20:24].astype(dtype) + 2**24, digits[1]
+        embedder = TripletEmbedder(None, module=Remainder(), standardize=False, max_epochs=1)
+        embedder.fit(X, y)
         assert_same_embeddings(to_onnx(embedder, X[:1]), embedder, X)
 
     @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The network that is trained: a backbone with its preprocessing and normalization."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch.nn import functional as F
 
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.networks._precision import DTYPE
+
+# Layers that require ids.
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
 class ChannelsFirst(nn.Module):
@@ -135,6 +139,8 @@ class EmbeddingNetwork(nn.Module):
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the backbone. "bfloat16" is torch's autocast. Scaling and normalization are
         in float32 with both.
+    keeps_integers : bool, default=False
+        Whether inputs that are not standardized reach the backbone as they are, such as ids.
 
     Attributes
     ----------
@@ -153,6 +159,7 @@ class EmbeddingNetwork(nn.Module):
         scaler: Standardizer | None = None,
         normalize: bool = True,
         precision: str = "float32",
+        keeps_integers: bool = False,
     ):
         super().__init__()
         self.backbone = backbone
@@ -161,6 +168,7 @@ class EmbeddingNetwork(nn.Module):
         self.scaler = scaler
         self.normalize = normalize
         self.precision = precision
+        self.keeps_integers = keeps_integers
         self.n_members: int = getattr(backbone, "n_members", 1)
         self.members_are_independent = bool(getattr(backbone, "members_are_independent", False))
 
@@ -195,7 +203,10 @@ class EmbeddingNetwork(nn.Module):
 
     def forward_backbone(self, X: Tensor) -> Tensor:
         """Return the outputs of the backbone for a batch with channels first, not normalized."""
-        X = X.float() if self.scaler is None else self.scaler(X)
+        if self.scaler is not None:
+            X = self.scaler(X)
+        elif not self.keeps_integers:
+            X = X.float()
         if self.precision == "bfloat16":
             with torch.autocast(X.device.type, torch.bfloat16):
                 return self.backbone(X)
@@ -248,7 +259,8 @@ def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | N
     """
     with torch.no_grad():
         batch = network.eval().to_channels_first(X)
-        output: Any = network.forward_backbone(batch)
+        with explained_errors(network, batch):
+            output: Any = network.forward_backbone(batch)
         if network.augment is not None:
             _validate_augment(network, network.augment, batch)
     network.train()
@@ -273,6 +285,40 @@ def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | N
         f"floating point tensor of shape ({len(X)}, {n_components or 'n_components'}). Got "
         f"{got} instead."
     )
+
+
+@contextmanager
+def explained_errors(network: EmbeddingNetwork, X: Any) -> Iterator[None]:
+    """Explain the errors that torch raises if a network does not accept the type of samples.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the network has received ids that it does not accept, or no ids where it requires them.
+    """
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        tables = [layer for layer in network.modules() if isinstance(layer, EMBEDDINGS)]
+        n_ids = max((table.num_embeddings for table in tables), default=0)
+        if not network.keeps_integers:
+            if not tables or isinstance(error, IndexError):
+                raise
+            reason = (
+                f"{type(tables[0]).__name__} requires ids. Got floating point numbers: pass "
+                "standardize=False and an X of integers other than uint8, which are pixels."
+            )
+        elif isinstance(error, IndexError) or (tables and not 0 <= X.min() <= X.max() < n_ids):
+            reason = f"X holds ids from {X.min()} to {X.max()}, and num_embeddings={n_ids}."
+        else:
+            reason = (
+                "it receives int64, because X holds integers and standardize=False. If they are "
+                "quantities, pass X.astype(np.float32)."
+            )
+        raise InvalidParameterError(
+            f"The 'module' parameter, {type(network.backbone).__name__}, does not accept X: "
+            f"{reason} torch raised: {error}"
+        ) from error
 
 
 def _validate_augment(
