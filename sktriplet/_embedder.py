@@ -37,6 +37,8 @@ from sktriplet._input_validation import (
     to_single_precision,
     validate_samples,
     validate_training_data,
+    value_range,
+    warn_of_other_range,
 )
 from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
@@ -272,6 +274,10 @@ class TripletEmbedder(
     _doc_link_template = (
         "https://sktriplet.readthedocs.io/en/stable/generated/sktriplet.{estimator_name}.html"
     )
+
+    # Of estimators that were saved by earlier versions.
+    _holds_integers = False
+    _range: tuple[float, float, bool] | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
@@ -536,6 +542,12 @@ class TripletEmbedder(
             If the estimator is not fitted.
         ValueError
             If X is invalid or not consistent with the training data.
+
+        Warns
+        -----
+        InputRangeWarning
+            If images or sequences seem to be in other units than those in fit: only one of both
+            is divided, for example by 255.
         """
         check_is_fitted(self)
         return self._embed(X)
@@ -601,6 +613,8 @@ class TripletEmbedder(
 
     def _embed(self, X: Any) -> NDArray[np.float32]:
         X = validate_samples(self, X)
+        if self._range is not None:
+            warn_of_other_range(X, self._range)
         if self._holds_integers:
             with explained_errors(self.net_.module, X):
                 return self.net_.embed(X)
@@ -666,6 +680,11 @@ class TripletEmbedder(
             settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
         offset = large_offsets(scaler, data.X, data.layout)
         X = data.X if data.holds_integers else to_single_precision(data.X, offset)
+        in_fit = self._range if resume else None
+        if in_fit is not None:
+            warn_of_other_range(X, in_fit)
+        elif not (data.layout.is_table or data.holds_integers):
+            in_fit = value_range(X)
         with isolated_rng(seed, device):
             network = build_network(
                 self,
@@ -698,6 +717,7 @@ class TripletEmbedder(
             "net_": net,
             "_scaler": scaler,
             "_offset": offset,
+            "_range": in_fit,
             "_class_order": order,
             "_declared_classes": classes,
             "_folds": None,

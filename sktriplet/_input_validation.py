@@ -44,7 +44,11 @@ from sktriplet._table_encoder import (
     kind_of,
     to_floats,
 )
-from sktriplet.exceptions import AmbiguousLabelWarning, InvalidParameterError
+from sktriplet.exceptions import (
+    AmbiguousLabelWarning,
+    InputRangeWarning,
+    InvalidParameterError,
+)
 
 # What columns of a kind that is not supported hold, what should replace it, and how to compute that
 # in pandas and in polars.
@@ -76,6 +80,9 @@ SEVERAL_LABELS = (
 CONVERT_DATES = "convert them to numbers first, such as days or the hour of the day."
 # Types of dates and times in arrays of objects.
 TEMPORAL_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
+# Images and sequences are on different scales if one has fractions up to the first number, as after
+# division or standardization, and the other whole numbers above the second.
+MAX_FRACTION, MIN_WHOLE = 3.0, 8.0
 
 
 @dataclass
@@ -193,6 +200,42 @@ def select_extremes(X: NDArray[np.int64], max_samples: int = 128) -> NDArray[np.
     in_total = [flat.argmin() // width, flat.argmax() // width]
     indices = [*in_total, *range(len(X))[:2], *flat.argmin(axis=0), *flat.argmax(axis=0)]
     return np.array(list(dict.fromkeys(map(int, indices)))[:max_samples])
+
+
+def value_range(X: NDArray, max_samples: int = 100) -> tuple[float, float, bool]:
+    """Return the least and the greatest value in some samples, and whether all are whole."""
+    some = X[:: -(-len(X) // max_samples)]
+    is_whole = some.dtype.kind in "iub" or bool((some == np.floor(some)).all())
+    return float(some.min()), float(some.max()), is_whole
+
+
+def warn_of_other_range(X: NDArray, in_fit: tuple[float, float, bool]) -> None:
+    """Warn if only one of X and the training samples seems to be divided, for example by 255."""
+    now = value_range(X)
+    if not (_is_fractional(now) and _is_whole(in_fit)) and not (
+        _is_whole(now) and _is_fractional(in_fit)
+    ):
+        return
+    descriptions = [
+        f"{'whole' if is_whole else 'fractional'} numbers from {least:.3g} to {greatest:.3g}"
+        for least, greatest, is_whole in (now, in_fit)
+    ]
+    warnings.warn(
+        f"X holds {descriptions[0]}, but the samples in fit were {descriptions[1]}. Embeddings of "
+        "values in other units are unreliable: divide both, for example by 255, or none.",
+        InputRangeWarning,
+        stacklevel=5,
+    )
+
+
+def _is_fractional(values: tuple[float, float, bool]) -> bool:
+    least, greatest, is_whole = values
+    return not is_whole and max(-least, greatest) <= MAX_FRACTION
+
+
+def _is_whole(values: tuple[float, float, bool]) -> bool:
+    least, greatest, is_whole = values
+    return is_whole and max(-least, greatest) > MIN_WHOLE
 
 
 def _check_same_categorical(now: Any, before: Any) -> None:

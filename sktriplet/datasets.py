@@ -1,4 +1,4 @@
-"""Loading images from class folders into one array."""
+"""Loading images from files and class folders."""
 
 import os
 import warnings
@@ -163,12 +163,69 @@ def load_image_folder(
     return images, labels[loaded], np.array([str(files[i]) for i in loaded])
 
 
+def load_image(
+    file: str | os.PathLike[str], shape: tuple[int, ...] = (64, 64, 3)
+) -> NDArray[np.uint8]:
+    r"""Load a single image as `load_image_folder` does.
+
+    The image is rotated as its EXIF orientation says, which cameras write, and resized to cover
+    ``shape``; the excess is cropped symmetrically.
+
+    Requires Pillow: ``pip install sktriplet[image]``.
+
+    Parameters
+    ----------
+    file : path-like
+        Image file.
+    shape : tuple of int, default=(64, 64, 3)
+        Shape to which the image is converted, as in `load_image_folder`: that of the training
+        images.
+
+    Returns
+    -------
+    image : ndarray of shape ``shape``, dtype=uint8
+        Loaded image. Pass ``image[np.newaxis]`` to an embedder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If Pillow is not installed.
+    ValueError
+        If ``shape`` is not an image shape, or the file cannot be read.
+
+    See Also
+    --------
+    load_image_folder : Load all images of a folder.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from sktriplet.datasets import load_image
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (90, 60), "red").save(f"{folder}/red.png")
+    ...     image = load_image(f"{folder}/red.png", (32, 32, 3))
+    >>> image.shape, image.dtype, image[0, 0].tolist()
+    ((32, 32, 3), dtype('uint8'), [255, 0, 0])
+    """
+    _check_pillow()
+    shape, path = _check_shape(shape), Path(file)
+    if not path.exists():
+        raise FileNotFoundError(f"file must be an image. Got {str(file)!r}, which does not exist.")
+    result = _read_image(path, shape)
+    if isinstance(result, str):
+        raise ValueError(f"file must be an image. Got {str(file)!r}, which raised {result}")
+    return result[0]
+
+
 def _check_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "load_image_folder requires Pillow. Install it with: pip install 'sktriplet[image]'"
+            "Loading images requires Pillow. Install it with: pip install 'sktriplet[image]'"
         ) from error
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "AmbiguousLabelWarning",
     "CollapseWarning",
     "DivergenceError",
+    "InputRangeWarning",
     "InvalidParameterError",
     "LargeNetworkWarning",
     "OverfittingWarning",
@@ -26,6 +27,10 @@ class DivergenceError(FloatingPointError):
 
 class CollapseWarning(UserWarning):
     """The network maps all samples to nearly the same embedding."""
+
+
+class InputRangeWarning(UserWarning):
+    """Images or sequences are divided by a constant that those in fit were not, or vice versa."""
 
 
 class LargeNetworkWarning(UserWarning):

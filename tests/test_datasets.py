@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sktriplet import TripletEmbedder
-from sktriplet.datasets import load_image_folder
+from sktriplet.datasets import load_image, load_image_folder
 from sktriplet.exceptions import InvalidParameterError, UnreadableImageWarning
 
 Image = pytest.importorskip("PIL.Image")
@@ -342,3 +342,33 @@ def test_missing_pillow(folder, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", import_without_pillow)
     with pytest.raises(ImportError, match=r"Pillow.*pip install 'sktriplet\[image\]'"):
         load(folder)
+
+
+class TestLoadImage:
+    @pytest.mark.parametrize("shape", [(8, 8, 3), (9, 7), (9, 7, 1), (6, 10, 4)])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_same_as_in_folder(self, tmp_path, shape, orientation):
+        """Also for phones, which store how the photo must be rotated."""
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3))
+        file = tmp_path / "one" / "photo.jpg"
+        save(file, pixels, exif=exif)
+        (expected,), _ = load(tmp_path, shape)
+        for path in (file, str(file)):
+            image = load_image(path, shape)
+            assert_array_equal(image, expected)
+            assert image.dtype == np.uint8
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none\.png"):
+            load_image(tmp_path / "none.png")
+
+    def test_no_image(self, tmp_path):
+        (tmp_path / "text.png").write_text("no image")
+        with pytest.raises(ValueError, match=r"text\.png.*UnidentifiedImageError"):
+            load_image(tmp_path / "text.png")
+
+    def test_invalid_shape(self, tmp_path):
+        with pytest.raises(ValueError, match=r"shape must be .* Got \(8, 8, 2\)"):
+            load_image(tmp_path / "1.png", (8, 8, 2))

@@ -6,7 +6,8 @@ from sktriplet import exceptions
 
 
 @pytest.mark.parametrize(
-    "name", ["CollapseWarning", "OverfittingWarning", "UnreadableImageWarning"]
+    "name",
+    ["CollapseWarning", "InputRangeWarning", "OverfittingWarning", "UnreadableImageWarning"],
 )
 def test_warnings_are_user_warnings(name):
     assert issubclass(getattr(exceptions, name), UserWarning)

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from sktriplet import TripletEmbedder
 from sktriplet.augmentation import crop_erase
-from sktriplet.exceptions import InvalidParameterError
+from sktriplet.exceptions import InputRangeWarning, InvalidParameterError
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,61 @@ class TestInvalidShape:
         with pytest.raises(ValueError, match=r"X has shape \(300, 64\).*images"):
             getattr(embedder, method)(X.reshape(-1, 64), y)
         assert embedder.transform(X).shape == (300, 4)
+
+
+class TestRange:
+    """Images that are divided by 255 in either fit or transform, which is not an error."""
+
+    @pytest.mark.parametrize("divided", [lambda X: X / 255, lambda X: X / 127.5 - 1])
+    @pytest.mark.parametrize("whole", [np.uint8, np.float64])
+    def test_warns_of_both_directions(self, make_linear, gray, divided, whole):
+        X, y = gray
+        X = whole(X)
+        ranges = (
+            r"whole numbers from 0 to 240",
+            r"fractional numbers from (0|-1) to 0\.(941|882)",
+        )
+        with pytest.warns(InputRangeWarning, match="{}.*{}".format(*ranges[::-1])) as caught:
+            make_linear().fit(X, y).transform(divided(X))
+        assert caught[0].filename == __file__
+        with pytest.warns(InputRangeWarning, match="{}.*{}".format(*ranges)):
+            make_linear().fit(divided(X), y).transform(X)
+
+    @pytest.mark.filterwarnings("ignore::sktriplet.exceptions.CollapseWarning")
+    def test_warns_in_training(self, make_linear, gray):
+        X, y = gray
+        embedder = make_linear().partial_fit(X, y)
+        with pytest.warns(InputRangeWarning):
+            embedder.partial_fit(X / 255, y)
+        with pytest.warns(InputRangeWarning):
+            embedder.transform(X / 255)
+
+    def test_warns_of_sequences(self, make_linear, gray):
+        X, y = gray
+        embedder = make_linear(input_shape=(8, 8)).fit(X.astype(np.int16), y)
+        with pytest.warns(InputRangeWarning):
+            embedder.transform(X / 255)
+
+    @pytest.mark.parametrize(
+        ("in_fit", "now"),
+        [
+            (lambda X: X, lambda X: X // 128),  # dark
+            (lambda X: X, lambda X: 0 * X),
+            (lambda X: X, lambda X: 0.0 * X),
+            (lambda X: X, lambda X: X + 0.25),  # resized in floating point
+            (lambda X: X / 255, lambda X: X // 128),  # binary
+            (lambda X: X / 255, lambda X: X / 2550),
+            (lambda X: X / 255, lambda X: X > 128),
+            (lambda X: X / 2, lambda X: X / 255),  # neither is whole
+        ],
+    )
+    def test_no_false_alarm(self, make_linear, gray, in_fit, now):
+        X, y = gray
+        make_linear().fit(in_fit(X), y).transform(now(X))
+
+    def test_not_of_tables(self, make_embedder, gray):
+        X, y = gray[0].reshape(-1, 64), gray[1]
+        make_embedder().fit(X, y).transform(X / 255)
 
 
 class TestAugment:
