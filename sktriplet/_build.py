@@ -16,11 +16,16 @@ from sklearn.utils import gen_batches
 from torch import nn
 
 from sktriplet._input_layout import ImageLayout, InputLayout, SequenceLayout, TableLayout
+from sktriplet._input_validation import convert, value_range
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
 from sktriplet.networks import MLP, ConvNet, ConvNet1d, MLPEnsemble
-from sktriplet.networks._embedding_network import EmbeddingNetwork, Standardizer
+from sktriplet.networks._embedding_network import (
+    EmbeddingNetwork,
+    MultiInputNetwork,
+    Standardizer,
+)
 from sktriplet.training import TripletNet
 from sktriplet.training._data import BatchLoader
 
@@ -202,22 +207,57 @@ def large_offsets(
     return np.where(is_large, scaler.mean_, 0.0) if is_large.any() else None
 
 
-def build_network(
-    embedder: Any,
+def prepare_input(
     X: NDArray | csr_array,
     layout: InputLayout,
+    holds_integers: bool,
+    standardize: bool,
     scaler: StandardScaler | None,
+    in_fit: tuple[float, float, bool] | None,
+    updates: bool,
+) -> tuple[Any, StandardScaler | None, NDArray | None, tuple[float, float, bool] | None]:
+    """Return an input as the network receives it, its statistics, its offset, and its range.
+
+    Given statistics are only updated if `updates` is true.
+
+    Raises
+    ------
+    InvalidParameterError
+        If integers that were not standardized would be.
+    """
+    if standardize and holds_integers:
+        raise InvalidParameterError(
+            "The 'standardize' parameter must not change when training on integers continues. "
+            f"Got {standardize} after False."
+        )
+    if not standardize:
+        scaler = None
+    elif updates or scaler is None:
+        scaler = partial_fit_scaler(scaler, X, layout)
+    offset = large_offsets(scaler, X, layout)
+    converted = convert(X, offset, in_fit, holds_integers)
+    if in_fit is None and not (layout.is_table or holds_integers):
+        in_fit = value_range(converted)
+    return converted, scaler, offset, in_fit
+
+
+def build_network(
+    embedder: Any,
+    X: Any,
+    layout: Any,
+    scaler: Any,
     *,
     seed: int,
-    offset: NDArray | None = None,
+    offset: Any = None,
     start: EmbeddingNetwork | None = None,
-    keeps_integers: bool = False,
+    keeps_integers: Any = False,
 ) -> EmbeddingNetwork:
     """Build the network that an embedder trains.
 
     Without a `scaler` inputs are not standardized. An `offset` has already been subtracted from
     the features. Training starts from the weights of the network `start`, if there is one. If it
-    `keeps_integers`, the network receives ids.
+    `keeps_integers`, the network receives ids. If there are several inputs, all of these are
+    dicts, and the module is called with keyword arguments.
 
     Raises
     ------
@@ -226,6 +266,10 @@ def build_network(
     ValueError
         If the weights to start from do not fit.
     """
+    if isinstance(layout, dict):
+        return _build_multi_input_network(
+            embedder, layout, scaler, seed, offset, start, keeps_integers
+        )
     with torch.device("cpu"):  # regardless of torch.set_default_device
         standardizer = _build_standardizer(scaler, layout, offset)
         backbone = _build_backbone(embedder, X, layout, standardizer, seed)
@@ -240,6 +284,47 @@ def build_network(
         normalize=embedder.normalize,
         precision=embedder.precision,
         keeps_integers=keeps_integers,
+    )
+
+
+def _build_multi_input_network(
+    embedder: Any,
+    layout: dict[str, InputLayout],
+    scaler: Any,
+    seed: int,
+    offset: Any,
+    start: EmbeddingNetwork | None,
+    keeps_integers: Any,
+) -> MultiInputNetwork:
+    if isinstance(embedder.augment, str):
+        raise InvalidParameterError(
+            "The 'augment' parameter can be a name for images only. Got "
+            f"{embedder.augment!r} and the inputs {list(layout)}."
+        )
+    with torch.device("cpu"):
+        inputs = {
+            name: EmbeddingNetwork(
+                nn.Identity(),
+                input_layout=part.converter(contiguous=True),
+                scaler=_build_standardizer(scaler[name], part, offset[name]),
+                keeps_integers=keeps_integers[name],
+            )
+            for name, part in layout.items()
+        }
+        if isinstance(embedder.module, nn.Module):
+            backbone = copy.deepcopy(embedder.module)
+        else:
+            shapes = {name: part.shape for name, part in layout.items()}
+            backbone = _call_module_factory(embedder.module, shapes, embedder.n_components)
+    _check_network_params(embedder, layout, backbone)
+    if start is not None:
+        _load_weights(backbone, start, start.scaler, owner=type(embedder).__name__)
+    return MultiInputNetwork(
+        backbone,
+        inputs,
+        augment=embedder.augment,
+        normalize=embedder.normalize,
+        precision=embedder.precision,
     )
 
 
@@ -329,9 +414,7 @@ DEFAULT_NETWORKS: dict[type[InputLayout], tuple[Callable, tuple[str, ...]]] = {
 }
 
 
-def _call_module_factory(
-    module: Callable, input_shape: tuple[int, ...], n_components: int | None
-) -> nn.Module:
+def _call_module_factory(module: Callable, input_shape: Any, n_components: int | None) -> nn.Module:
     try:
         backbone = module(input_shape, n_components)
     except TypeError as error:
@@ -346,7 +429,7 @@ def _call_module_factory(
     return backbone
 
 
-def _check_network_params(embedder: Any, layout: InputLayout, backbone: nn.Module) -> None:
+def _check_network_params(embedder: Any, layout: Any, backbone: nn.Module) -> None:
     """Check that parameters of the default networks have an effect on this one."""
     accepted: tuple[str, ...] = ()
     if isinstance(embedder.module, str):

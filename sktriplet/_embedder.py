@@ -1,7 +1,6 @@
 """`TripletEmbedder`: the scikit-learn transformer."""
 
 import warnings
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -18,27 +17,29 @@ from sklearn.utils import (
     column_or_1d,
     gen_batches,
 )
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import StrOptions, make_constraint
 from sklearn.utils.validation import check_is_fitted
+from skorch.helper import SliceDict
+from skorch.utils import to_tensor
 from torch import nn
 
 from sktriplet._build import (
     build_net,
     build_network,
-    large_offsets,
-    partial_fit_scaler,
+    prepare_input,
     validate_template,
 )
 from sktriplet._input_validation import (
+    convert,
     declare_classes,
+    for_each_input,
+    is_standardized,
     merge_classes,
     select_extremes,
     set_fitted_attributes,
     to_single_precision,
     validate_samples,
     validate_training_data,
-    value_range,
-    warn_of_other_range,
 )
 from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
@@ -121,7 +122,8 @@ class TripletEmbedder(
         :class:`~sktriplet.networks.ConvNet1d` for sequences. A class or callable is called with
         ``(input_shape, n_components)``, where input_shape is `input_shape_`. A module is copied,
         and training starts from its weights. With ``standardize=False``, it receives integers as
-        int64, except uint8, which is converted to float32 like all other types.
+        int64, except uint8, which is converted to float32 like all other types. If X is a dict,
+        it is called with one keyword argument per key.
     hidden_layer_sizes : int or sequence of int, default=(256, 128)
         Sizes of the hidden layers; ``()`` is a linear map. Only used when ``module="auto"`` and X
         is a table.
@@ -136,11 +138,12 @@ class TripletEmbedder(
         share a column, missing values are a category, and unknown ones are treated like rare
         ones. All other features are numbers. Missing ones are replaced by the mean, and
         flagged in an additional feature if there are at least five in fit.
-    input_shape : sequence of two or three int, default=None
+    input_shape : sequence of two or three int, dict or None, default=None
         ``(channels, length)`` of sequences, such as signals, which have shape ``(n_samples,
         channels, length)``, ``(n_samples, length, channels)``, or are flattened. Without it, arrays
         of three dimensions are images. ``(channels, height, width)`` of images that are passed
-        flattened, as in a pipeline, or whose channels cannot be inferred from the shape of X.
+        flattened, as in a pipeline, or whose channels cannot be inferred from the shape of X. If X
+        is a dict, a dict of such shapes for some of its keys.
     augment : str or callable, default=None
         Augmentation of training batches: the name of a function in :mod:`sktriplet.augmentation`
         ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
@@ -150,10 +153,11 @@ class TripletEmbedder(
         Label in y that marks unlabeled samples, such as -1, scikit-learn's convention. They
         belong to no class and no triplet, but the statistics of the features include them. None
         takes every label as a class.
-    standardize : bool, default=True
+    standardize : bool or list of str, default=True
         Whether the network centers and scales its inputs with the mean and standard deviation of
         the training samples, per feature or per channel. Pass False if X holds ids, such as
-        those of tokens, for an embedding layer of a custom `module`.
+        those of tokens, for an embedding layer of a custom `module`. If X is a dict, a list selects
+        the keys to standardize.
     batch_size : int, default=128
         Number of samples per batch. Small datasets have smaller batches.
     samples_per_class : int, default=8
@@ -233,8 +237,9 @@ class TripletEmbedder(
         Largest validation score.
     n_features_in_ : int
         Number of features seen in fit; for images and sequences, the product of `input_shape_`.
-    input_shape_ : tuple of int
-        ``(n_features,)``, ``(channels, height, width)``, or ``(channels, length)``.
+    input_shape_ : tuple of int or dict
+        ``(n_features,)``, ``(channels, height, width)``, or ``(channels, length)``; a dict if X is
+        one.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in fit. Defined only if all feature names of X are strings.
 
@@ -276,8 +281,8 @@ class TripletEmbedder(
     )
 
     # Of estimators that were saved by earlier versions.
-    _holds_integers = False
-    _range: tuple[float, float, bool] | None = None
+    _holds_integers: Any = False
+    _range: Any = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
@@ -297,11 +302,12 @@ class TripletEmbedder(
         "input_shape": [
             SequenceOf(Interval(Integral, 1, None, closed="left"), length=2),
             SequenceOf(Interval(Integral, 1, None, closed="left"), length=3),
+            dict,
             None,
         ],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "unlabeled": [Integral, str, None],
-        "standardize": ["boolean"],
+        "standardize": ["boolean", SequenceOf(make_constraint(str))],
         "batch_size": [Interval(Integral, 3, None, closed="left")],
         "samples_per_class": [Interval(Integral, 2, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -334,10 +340,10 @@ class TripletEmbedder(
         hidden_layer_sizes: Any = (256, 128),
         n_members: int = 4,
         categorical_features: Any = "from_dtype",
-        input_shape: Sequence[int] | None = None,
+        input_shape: Any = None,
         augment: Any = None,
         unlabeled: int | str | None = None,
-        standardize: bool = True,
+        standardize: Any = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
         max_epochs: int = 16,
@@ -396,7 +402,8 @@ class TripletEmbedder(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Training samples. Images have shape ``(n_samples, height, width)``, or additionally
             channels first or last. Images of type uint8 and sparse samples are converted
-            batch by batch. For sequences, see `input_shape`.
+            batch by batch. For sequences, see `input_shape`. A dict holds several inputs of a
+            custom `module`.
         y : array-like of shape (n_samples,)
             Class labels.
 
@@ -613,13 +620,11 @@ class TripletEmbedder(
 
     def _embed(self, X: Any) -> NDArray[np.float32]:
         X = validate_samples(self, X)
-        if self._range is not None:
-            warn_of_other_range(X, self._range)
-        if self._holds_integers:
+        if not issparse(X) or self._offset is None:
+            X = for_each_input(convert, X, self._offset, self._range, self._holds_integers)
+            X = SliceDict(**X) if isinstance(X, dict) else X
             with explained_errors(self.net_.module, X):
                 return self.net_.embed(X)
-        if self._offset is None or not issparse(X):
-            return self.net_.embed(to_single_precision(X, self._offset))
         # Subtracting the offset of the features makes sparse samples dense.
         dense = (X[part].toarray() for part in gen_batches(X.shape[0], 4096))
         chunks = [self.net_.embed(to_single_precision(part, self._offset)) for part in dense]
@@ -662,29 +667,32 @@ class TripletEmbedder(
         codes = np.array([*(code[label] for label in data.classes.tolist()), -1])
         labels = codes[data.labels]
         is_labeled = labels >= 0
-        if self.standardize and data.holds_integers:
-            raise InvalidParameterError(
-                "The 'standardize' parameter must not change when training on integers continues. "
-                f"Got {self.standardize} after False."
+        standardize: Any = self.standardize
+        if isinstance(data.X, SliceDict):
+            standardize = {name: is_standardized(standardize, name) for name in data.X}
+        prepared = for_each_input(
+            prepare_input,
+            data.X,
+            data.layout,
+            data.holds_integers,
+            standardize,
+            self._scaler if resume else None,
+            self._range if resume else None,
+            is_chunk,
+        )
+        if isinstance(prepared, dict):
+            X, scaler, offset, in_fit = (
+                {name: items[i] for name, items in prepared.items()} for i in range(4)
             )
-        scaler = None
-        if self.standardize:
-            scaler = self._scaler if resume else None
-            if is_chunk or scaler is None:
-                scaler = partial_fit_scaler(scaler, data.X, data.layout)
+            X = SliceDict(**X)
+        else:
+            X, scaler, offset, in_fit = prepared
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         # Until the first step, chunks may have been too small to determine the bins of features.
         start = self.net_.module if resume and (self.n_iter_ or not is_chunk) else None
         settings = {"random_state": seed, "device": str(device)}
         if is_chunk:
             settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
-        offset = large_offsets(scaler, data.X, data.layout)
-        X = data.X if data.holds_integers else to_single_precision(data.X, offset)
-        in_fit = self._range if resume else None
-        if in_fit is not None:
-            warn_of_other_range(X, in_fit)
-        elif not (data.layout.is_table or data.holds_integers):
-            in_fit = value_range(X)
         with isolated_rng(seed, device):
             network = build_network(
                 self,
@@ -696,7 +704,7 @@ class TripletEmbedder(
                 start=start,
                 keeps_integers=data.holds_integers,
             )
-            some = as_tensor(X[select_extremes(X)] if data.holds_integers else X[:2]).to(device)
+            some = to_tensor(as_tensor(X[select_extremes(X)]), device)
             n_components = validate_network(network.to(device), some, self.n_components)
             if n_components == 1 and self.metric == "cosine":
                 raise InvalidParameterError(
@@ -704,7 +712,7 @@ class TripletEmbedder(
                     "a module with one component."
                 )
             net = build_net(self, network, **settings).initialize()
-        if data.layout.is_table and isinstance(self.module, str) and not resume:
+        if isinstance(self.module, str) and data.layout.is_table and not resume:
             _warn_if_large(network, data.layout.shape[0])
         if not is_labeled.all():
             X, labels = X[is_labeled], labels[is_labeled]
@@ -745,7 +753,7 @@ class TripletEmbedder(
             validate_template(self)
         return resolve_device(self.device)
 
-    def _threads(self, input_shape: tuple[int, ...]) -> AbstractContextManager[None]:
+    def _threads(self, input_shape: Any) -> AbstractContextManager[None]:
         # The small default networks for tables do not benefit from more threads.
         is_small = isinstance(self.module, str) and len(input_shape) == 1
         return one_thread() if is_small else nullcontext()

@@ -21,6 +21,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
+from skorch.helper import SliceDict
 
 from sktriplet._input_layout import (
     INTEGERS,
@@ -87,13 +88,17 @@ MAX_FRACTION, MIN_WHOLE = 3.0, 8.0
 
 @dataclass
 class TrainingData:
-    """Validated training data, and the attributes of an estimator fitted on it."""
+    """Validated training data, and the attributes of an estimator fitted on it.
 
-    X: NDArray | csr_array  # encoded tables in their own dtype, others as float32 or uint8
+    If there are several inputs, `X`, `layout` and `holds_integers` are dicts, and so are the
+    attributes of the estimator that describe an input.
+    """
+
+    X: Any  # encoded tables in their own dtype, others as float32 or uint8
     labels: NDArray[np.int64]  # positions in classes, -1 if unlabeled
     classes: NDArray
-    layout: InputLayout  # as the network receives the samples
-    holds_integers: bool  # which the network receives as int64
+    layout: Any  # as the network receives the samples
+    holds_integers: Any  # which the network receives as int64
     fitted_attributes: dict[str, Any]
 
 
@@ -102,10 +107,8 @@ def validate_training_data(
 ) -> TrainingData:
     """Validate X and y and encode the labels. The estimator is not changed.
 
-    If it has a parameter ``input_shape``, arrays of more than two dimensions are images. If it has
-    a parameter ``categorical_features``, tables are encoded. If it has a parameter ``unlabeled``,
-    samples with this label have no class. With ``reset=False``, X must be consistent with an
-    earlier fit. A chunk may hold no triplets.
+    Tables are encoded. Samples with the estimator's ``unlabeled`` label have no class. With
+    ``reset=False``, X must be consistent with an earlier fit. A chunk may hold no triplets.
 
     Raises
     ------
@@ -115,25 +118,47 @@ def validate_training_data(
         If X is neither a finite table nor images, if y does not hold class labels, or if no
         triplet exists.
     """
-    _check_supported(X, "X")
     owner = type(estimator).__name__
+    y, is_labeled = _validate_labels(y, owner, estimator.unlabeled)
+    validate = _validate_training_inputs if isinstance(X, Mapping) else _validate_training_samples
+    X, layout, fitted_attributes = validate(estimator, X, y, reset=reset, is_chunk=is_chunk)
+    classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
+    holds_integers = fitted_attributes["_holds_integers"]
+    fitted_attributes["classes_"] = classes
+    return TrainingData(X, labels, classes, layout, holds_integers, fitted_attributes)
+
+
+def _validate_training_samples(
+    estimator: Any, X: Any, y: NDArray, *, reset: bool, is_chunk: bool
+) -> tuple[Any, InputLayout, dict[str, Any]]:
+    """Return validated and encoded samples, their layout, and attributes of the estimator."""
+    if not reset and isinstance(estimator.input_shape_, dict):
+        _raise_wrong_inputs(estimator, X)
+    for name in ("input_shape", "standardize"):
+        value = getattr(estimator, name)
+        is_list = name == "standardize" and isinstance(value, Sequence | np.ndarray)
+        if isinstance(value, dict) or is_list:
+            raise InvalidParameterError(
+                f"The {name!r} parameter can name keys only if X is a dict of several inputs. Got "
+                f"{value!r} and {type(X).__name__}."
+            )
+    _check_supported(X, "X")
     probe = object.__new__(type(estimator))  # copy.copy would copy the net as if to pickle it
     vars(probe).update(vars(estimator))
     layout_type = layout_type_of(estimator, X)
     if not reset and not isinstance(layout_of(estimator), layout_type):
         _raise_wrong_shape(estimator, np.shape(X))
-    encoder, chosen = None, getattr(estimator, "categorical_features", None)
+    encoder, chosen = None, estimator.categorical_features
     if not layout_type.is_table and not (chosen is None or isinstance(chosen, str)):
         raise InvalidParameterError(
             f"The 'categorical_features' parameter has an effect on tables only. Got {chosen!r}."
         )
-    if layout_type.is_table and hasattr(estimator, "categorical_features"):
-        if reset:
-            is_inferred = isinstance(chosen, str)
-            encoder = TableEncoder(find_categorical(X, chosen), is_inferred=is_inferred)
-        else:
-            encoder = estimator._encoder
-            _check_same_categorical(chosen, estimator._fit_parameters["categorical_features"])
+    if layout_type.is_table and reset:
+        is_inferred = isinstance(chosen, str)
+        encoder = TableEncoder(find_categorical(X, chosen), is_inferred=is_inferred)
+    elif layout_type.is_table:
+        encoder = estimator._encoder
+        _check_same_categorical(chosen, estimator._fit_parameters["categorical_features"])
     min_samples = 1 if is_chunk else 2
     X = _validate_array(probe, X, layout_type, encoder, ensure_min_samples=min_samples, reset=reset)
     if issparse(X):
@@ -141,9 +166,8 @@ def validate_training_data(
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-    y, is_labeled = _validate_labels(y, owner, getattr(estimator, "unlabeled", None))
     _check_same_length(X, y)
-    layout = layout_type.from_array(X, getattr(estimator, "input_shape", None))
+    layout = layout_type.from_array(X, estimator.input_shape)
     if not reset and layout.shape != estimator.input_shape_:
         _raise_wrong_shape(estimator, X.shape)
     input_shape = layout.shape
@@ -155,17 +179,113 @@ def validate_training_data(
     )
     if holds_integers:
         X = _to_int64(X)
-    classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
-    fitted_attributes = {
-        "classes_": classes,
+    attributes = {
         "input_shape_": input_shape,
         "n_features_in_": prod(input_shape),
         "_encoder": encoder,
         "_holds_integers": holds_integers,
     }
     if hasattr(probe, "feature_names_in_"):
-        fitted_attributes["feature_names_in_"] = probe.feature_names_in_
-    return TrainingData(X, labels, classes, layout, holds_integers, fitted_attributes)
+        attributes["feature_names_in_"] = probe.feature_names_in_
+    return X, layout, attributes
+
+
+def _validate_training_inputs(
+    estimator: Any, X: Mapping[str, Any], y: NDArray, *, reset: bool, is_chunk: bool
+) -> tuple[SliceDict, dict[str, InputLayout], dict[str, Any]]:
+    """Validate a dict of inputs, each like the only one.
+
+    The layouts are a dict, and so are the attributes that describe an input.
+    """
+    _check_inputs(estimator, X, reset=reset)
+    samples, layouts, parts = {}, {}, {}
+    for name in X:
+        with _named_input(name):
+            view = _view_of_input(estimator, name, reset=reset)
+            samples[name], layouts[name], parts[name] = _validate_training_samples(
+                view, X[name], y, reset=reset, is_chunk=is_chunk
+            )
+    attributes: dict[str, Any] = {
+        attribute: {name: part[attribute] for name, part in parts.items()}
+        for attribute in ("input_shape_", "_encoder", "_holds_integers")
+    }
+    attributes["_feature_names"] = {
+        name: part.get("feature_names_in_") for name, part in parts.items()
+    }
+    attributes["n_features_in_"] = sum(part["n_features_in_"] for part in parts.values())
+    return SliceDict(**samples), layouts, attributes
+
+
+def _check_inputs(estimator: Any, X: Any, *, reset: bool) -> None:
+    """Check the names of several inputs, and that they have the same number of samples."""
+    owner = type(estimator).__name__
+    if not reset and not (
+        isinstance(X, Mapping)
+        and isinstance(estimator.input_shape_, dict)
+        and set(X) == set(estimator.input_shape_)
+    ):
+        _raise_wrong_inputs(estimator, X)
+    if isinstance(estimator.module, str):
+        raise InvalidParameterError(
+            f"The 'module' parameter of {owner} must be a custom one if X is a dict of several "
+            f"inputs: it is called with the keyword arguments {list(X)}. Got {estimator.module!r}."
+        )
+    if not X or not all(isinstance(name, str) and name.isidentifier() for name in X):
+        raise ValueError(
+            "The keys of X must be names of arguments of the module's forward method. Got "
+            f"{list(X)}."
+        )
+    n_samples = {name: (np.shape(part) or (0,))[0] for name, part in X.items()}
+    if len(set(n_samples.values())) > 1:
+        raise ValueError(f"All inputs in X must have the same number of samples. Got {n_samples}.")
+    for parameter in ("input_shape", "standardize"):
+        value = getattr(estimator, parameter)
+        if not (value is None or isinstance(value, bool | np.bool_)) and not (
+            set(value) <= set(X) and isinstance(value, dict) == (parameter == "input_shape")
+        ):
+            raise InvalidParameterError(
+                f"The {parameter!r} parameter must refer to the keys {list(X)} of X. Got {value!r}."
+            )
+
+
+def _raise_wrong_inputs(estimator: Any, X: Any) -> None:
+    expected, got = estimator.input_shape_, type(X).__name__
+    if isinstance(X, Mapping):
+        got = f"a dict with the keys {list(X)}"
+    names = f"a dict with the keys {list(expected)}" if isinstance(expected, dict) else "one array"
+    raise ValueError(f"X must be {names}, as in fit. Got {got}.")
+
+
+def _view_of_input(estimator: Any, name: str, *, reset: bool) -> Any:
+    """Return an estimator of which one of several inputs is the only one."""
+    view = object.__new__(type(estimator))
+    vars(view).update(vars(estimator))
+    vars(view).pop("feature_names_in_", None)
+    view.input_shape = (estimator.input_shape or {}).get(name)
+    view.standardize = is_standardized(estimator.standardize, name)
+    if not reset:
+        for attribute in ("input_shape_", "_encoder", "_holds_integers"):
+            setattr(view, attribute, getattr(estimator, attribute)[name])
+        view.n_features_in_ = prod(view.input_shape_)
+        if estimator._feature_names[name] is not None:
+            view.feature_names_in_ = estimator._feature_names[name]
+    return view
+
+
+@contextmanager
+def _named_input(name: str) -> Iterator[None]:
+    """Begin errors with the name of one of several inputs."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        types = (InvalidParameterError, TypeError, ValueError)
+        error_type = next(item for item in types if isinstance(error, item))
+        raise error_type(f"X[{name!r}]: {error}") from error
+
+
+def is_standardized(standardize: Any, name: str) -> bool:
+    """Return whether one of several inputs is standardized."""
+    return bool(standardize) if isinstance(standardize, bool | np.bool_) else name in standardize
 
 
 def _passes_integers(estimator: Any, *, reset: bool) -> bool:
@@ -190,16 +310,43 @@ def _to_int64(X: Any) -> NDArray[np.int64]:
     return X.astype(np.int64, copy=False)
 
 
-def select_extremes(X: NDArray[np.int64], max_samples: int = 128) -> NDArray[np.int64]:
+def select_extremes(X: Any, max_samples: int = 128) -> NDArray[np.int64]:
     """Return the indices of a few samples, with the extreme ids in total and per position.
 
-    If a network accepts these, it accepts all.
+    If a network accepts these, it accepts all. X may have several inputs; only those that are ids
+    have extremes.
     """
-    flat = X.reshape(len(X), -1)
-    width = flat.shape[1]
-    in_total = [flat.argmin() // width, flat.argmax() // width]
-    indices = [*in_total, *range(len(X))[:2], *flat.argmin(axis=0), *flat.argmax(axis=0)]
+    indices = list(range(X.shape[0])[:2])
+    for part in X.values() if isinstance(X, SliceDict) else [X]:
+        if _holds_integers(part) and part.size:
+            flat = part.reshape(len(part), -1)
+            in_total = [flat.argmin() // flat.shape[1], flat.argmax() // flat.shape[1]]
+            indices = [*in_total, *indices, *flat.argmin(axis=0), *flat.argmax(axis=0)]
     return np.array(list(dict.fromkeys(map(int, indices)))[:max_samples])
+
+
+def for_each_input(function: Any, X: Any, *arguments: Any) -> Any:
+    """Apply a function to X, or to each of several inputs, with those arguments that belong to it.
+
+    In the latter case, return a dict.
+    """
+    if not isinstance(X, SliceDict):
+        return function(X, *arguments)
+    return {
+        name: function(part, *(a[name] if isinstance(a, dict) else a for a in arguments))
+        for name, part in X.items()
+    }
+
+
+def convert(
+    X: Any, offset: NDArray | None, in_fit: tuple[float, float, bool] | None, holds_integers: bool
+) -> Any:
+    """Return an input as the network receives it, and warn of a range that differs from fit."""
+    if in_fit is not None:
+        warn_of_other_range(X, in_fit)
+    if issparse(X) and offset is not None:
+        X = X.toarray()
+    return X if holds_integers else to_single_precision(X, offset)
 
 
 def value_range(X: NDArray, max_samples: int = 100) -> tuple[float, float, bool]:
@@ -224,7 +371,7 @@ def warn_of_other_range(X: NDArray, in_fit: tuple[float, float, bool]) -> None:
         f"X holds {descriptions[0]}, but the samples in fit were {descriptions[1]}. Embeddings of "
         "values in other units are unreliable: divide both, for example by 255, or none.",
         InputRangeWarning,
-        stacklevel=5,
+        stacklevel=7,
     )
 
 
@@ -279,6 +426,14 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     ValueError
         If X is not finite, or not consistent with the training data.
     """
+    if isinstance(X, Mapping) or isinstance(estimator.input_shape_, dict):
+        _check_inputs(estimator, X, reset=False)
+        parts = {}
+        for name in estimator.input_shape_:
+            with _named_input(name):
+                view = _view_of_input(estimator, name, reset=False)
+                parts[name] = validate_samples(view, X[name])
+        return SliceDict(**parts)
     layout, encoder = layout_of(estimator), getattr(estimator, "_encoder", None)
     _check_supported(X, "X")
     X = _validate_array(estimator, X, type(layout), encoder, reset=False)
@@ -345,11 +500,13 @@ def check_collection(X: Any, owner: str, *, ensure_min_samples: int = 1) -> Any:
     ValueError
         If X has no length, or too few samples.
     """
-    is_single = isinstance(X, str | bytes | Mapping) or getattr(X, "ndim", 1) == 0
-    if is_single or not (hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)):
+    is_dict = isinstance(X, Mapping)
+    is_single = isinstance(X, str | bytes) or getattr(X, "ndim", 1) == 0
+    is_indexable = hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)
+    if is_dict or is_single or not is_indexable:
+        got = f"a dict with the keys {list(X)[:5]}" if is_dict else f"{X!r:.100}"
         raise ValueError(
-            "X must hold samples, in an array, a DataFrame, a sparse matrix or a list. Got "
-            f"{X!r:.100}."
+            f"X must hold samples, in an array, a DataFrame, a sparse matrix or a list. Got {got}."
         )
     (X,) = indexable(X)
     shape = X.shape if hasattr(X, "shape") else (len(X),)

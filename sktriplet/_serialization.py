@@ -5,6 +5,7 @@ types in skops other than the estimators. The network is not stored: it is rebui
 the parameters and loads its weights.
 """
 
+import copy
 import json
 import warnings
 from typing import Any
@@ -33,7 +34,7 @@ from sktriplet.training._random_state import isolated_rng
 
 # Attributes that are converted, or added, when an estimator is pickled.
 NET, PARAMETERS, VERSION = "net_", "_fit_parameters", "_sktriplet_version"
-ENCODER, CATEGORICAL = "_encoder", "categorical_features"
+ENCODER, CATEGORICAL, INPUTS = "_encoder", "categorical_features", "inputs"
 
 
 class ArrayStateEstimator(BaseEstimator):
@@ -51,7 +52,7 @@ class ArrayStateEstimator(BaseEstimator):
         parameters = {name: value for name, value in state[PARAMETERS].items() if name != "net"}
         return _without_index(state) | {
             NET: net_state(state[NET]),
-            ENCODER: None if state[ENCODER] is None else vars(state[ENCODER]),
+            ENCODER: _encoder_state(state[ENCODER]),
             PARAMETERS: _without_index(parameters),
             VERSION: sktriplet.__version__,
         }
@@ -89,9 +90,18 @@ def _without_index(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | {CATEGORICAL: chosen.to_list() if hasattr(chosen, "to_list") else chosen}
 
 
-def _restored_encoder(attributes: dict[str, Any] | None) -> TableEncoder | None:
+def _encoder_state(encoder: Any) -> Any:
+    """Return the attributes of an encoder, or of those of several inputs."""
+    if isinstance(encoder, dict):
+        return {INPUTS: {name: _encoder_state(part) for name, part in encoder.items()}}
+    return None if encoder is None else vars(encoder)
+
+
+def _restored_encoder(attributes: dict[str, Any] | None) -> Any:
     if attributes is None:
         return None
+    if INPUTS in attributes:
+        return {name: _restored_encoder(part) for name, part in attributes[INPUTS].items()}
     encoder = TableEncoder()
     vars(encoder).update(attributes)
     return encoder
@@ -125,12 +135,10 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
             "the CPU.",
             stacklevel=3,
         )
-    embedder.input_shape_, seed = tuple(attributes["input_shape_"]), state["seed"]
-    layout, encoder = layout_of(embedder), attributes[ENCODER]
-    if layout.is_table:
-        layout = TableLayout.from_encoder(encoder)
+    shape, seed = attributes["input_shape_"], state["seed"]
+    layout: Any = _restored_layout(embedder, shape, attributes[ENCODER])
     # The edges of bins are stored with the weights, so any sample will do.
-    sample = np.zeros((1, *layout.shape), np.float32)
+    sample = None if isinstance(shape, dict) else np.zeros((1, *layout.shape), np.float32)
     with isolated_rng(seed, device):
         scaler, offset = attributes["_scaler"], attributes["_offset"]
         network = build_network(
@@ -149,6 +157,22 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
     net.history_ = History(json.loads(state["history"]))
     net.module.eval()
     return net
+
+
+def _restored_layout(embedder: Any, shape: Any, encoder: Any) -> Any:
+    if isinstance(shape, dict):
+        shapes = embedder.input_shape or {}
+        return {
+            name: _restored_layout(
+                copy.copy(embedder).set_params(input_shape=shapes.get(name)),
+                shape[name],
+                encoder[name],
+            )
+            for name in shape
+        }
+    embedder.input_shape_ = tuple(shape)
+    layout = layout_of(embedder)
+    return TableLayout.from_encoder(encoder) if layout.is_table else layout
 
 
 def _to_arrays(state: Any) -> Any:

@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,6 +89,8 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
             "estimator.estimator_, and compare the Euclidean distances of embeddings with "
             f"estimator.threshold_, {estimator.threshold_:.4g}."
         )
+    if isinstance(X, Mapping):
+        raise ValueError("An embedder of several inputs cannot be exported to ONNX.")
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)
         if hasattr(X, "iloc"):

@@ -17,6 +17,7 @@ from sktriplet._input_validation import (
     validate_samples,
     validate_training_data,
 )
+from sktriplet.exceptions import InvalidParameterError
 
 LABELS = np.array([0, 1, 1])
 
@@ -176,16 +177,20 @@ class TestCheckPairLabels:
 @pytest.mark.parametrize(
     ("X", "match"),
     [
-        ({"a": np.zeros((3, 2))}, "dict with the keys"),
         (torch.utils.data.TensorDataset(torch.zeros(3, 2)), "Got TensorDataset"),
         (pd.Series([np.zeros((4, 4))] * 3), "np.stack"),
         ("folder", "load_image_folder"),
     ],
-    ids=["dict", "dataset", "column of arrays", "path"],
+    ids=["dataset", "column of arrays", "path"],
 )
 def test_unsupported_input_is_explained(X, match):
     with pytest.raises((TypeError, ValueError), match=f"X must hold numbers.*{match}"):
         validate_training_data(TripletEmbedder(), X, LABELS)
+
+
+def test_several_inputs_are_explained():
+    with pytest.raises(InvalidParameterError, match=r"'module' parameter .*custom.*\['a'\]"):
+        validate_training_data(TripletEmbedder(), {"a": np.zeros((3, 2))}, LABELS)
 
 
 def test_single_image_is_explained():

@@ -21,6 +21,7 @@ class Bag(nn.EmbeddingBag):
 
     def __init__(self, n_ids=8):
         super().__init__(n_ids, 2, mode="sum")
+        nn.init.normal_(self.weight, generator=torch.Generator().manual_seed(0))
         self.seen = set()
 
     def forward(self, ids):
@@ -54,7 +55,7 @@ def make_ids():
 @pytest.fixture
 def make_bag():
     def make(n_ids=8, **parameters):
-        defaults = {"module": Bag(n_ids), "standardize": False, "max_epochs": 8, "lr": 0.1}
+        defaults = {"module": Bag(n_ids), "standardize": False, "max_epochs": 10, "lr": 0.1}
         return TripletEmbedder(None, random_state=0, **(defaults | parameters))
 
     return make

@@ -203,13 +203,20 @@ class EmbeddingNetwork(nn.Module):
 
     def forward_backbone(self, X: Tensor) -> Tensor:
         """Return the outputs of the backbone for a batch with channels first, not normalized."""
-        if self.scaler is not None:
-            X = self.scaler(X)
-        elif not self.keeps_integers:
-            X = X.float()
+        X = self.scale(X)
         if self.precision == "bfloat16":
-            with torch.autocast(X.device.type, torch.bfloat16):
-                return self.backbone(X)
+            with torch.autocast(device_of(X).type, torch.bfloat16):
+                return self.call_backbone(X)
+        return self.call_backbone(X)
+
+    def scale(self, X: Tensor) -> Tensor:
+        """Return the standardized batch, or floating point numbers, or ids."""
+        if self.scaler is not None:
+            return self.scaler(X)
+        return X if self.keeps_integers else X.float()
+
+    def call_backbone(self, X: Tensor) -> Tensor:
+        """Return the outputs of the backbone for a standardized batch."""
         return self.backbone(X)
 
     def split_embeddings(self, embeddings: Tensor) -> list[Tensor]:
@@ -231,6 +238,50 @@ class EmbeddingNetwork(nn.Module):
         if self.n_members == 1:
             return [embeddings]
         return list((embeddings * self.n_members**0.5).tensor_split(self.n_members, dim=1))
+
+
+class MultiInputNetwork(EmbeddingNetwork):
+    """A network of several inputs, which it passes to the backbone as keyword arguments.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        Called with one keyword argument per input.
+    inputs : dict of str to EmbeddingNetwork
+        Networks without backbones, which preprocess the inputs.
+    **settings : dict
+        Passed to `EmbeddingNetwork`.
+    """
+
+    def __init__(self, backbone: nn.Module, inputs: dict[str, EmbeddingNetwork], **settings: Any):
+        super().__init__(backbone, **settings)
+        # The names of attributes of modules, such as type, are not available as keys.
+        self.inputs = nn.ModuleDict({f"input_{name}": item for name, item in inputs.items()})
+        self.keeps_integers = any(item.keeps_integers for item in inputs.values())
+
+    def forward(self, **inputs: Tensor) -> Tensor:  # type: ignore[override]
+        """Embed a batch of several inputs."""
+        return super().forward(inputs)  # type: ignore[arg-type]
+
+    def to_channels_first(self, X: Any) -> Any:
+        """Return all inputs with channels first."""
+        return {name: self._input(name).to_channels_first(item) for name, item in X.items()}
+
+    def scale(self, X: Any) -> Any:
+        """Return all inputs standardized, or as floating point numbers, or ids."""
+        return {name: self._input(name).scale(item) for name, item in X.items()}
+
+    def call_backbone(self, X: Any) -> Tensor:
+        """Return the outputs of the backbone."""
+        return self.backbone(**X)
+
+    def _input(self, name: str) -> Any:
+        return self.inputs[f"input_{name}"]
+
+
+def device_of(X: Any) -> torch.device:
+    """Return the device of a batch, which may have several inputs."""
+    return next(iter(X.values())).device if isinstance(X, dict) else X.device
 
 
 def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | None) -> int:
@@ -269,9 +320,9 @@ def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | N
             "The 'module' parameter must have weights to train. Got a network without weights, or "
             "whose weights all have requires_grad=False."
         )
-    got = repr(type(output))
+    got, n_samples = repr(type(output)), len(next(iter(X.values())) if isinstance(X, dict) else X)
     if isinstance(output, Tensor):
-        is_batch = output.is_floating_point() and output.ndim == 2 and len(output) == len(X)
+        is_batch = output.is_floating_point() and output.ndim == 2 and len(output) == n_samples
         is_finite = bool(output.isfinite().all())
         if is_batch and is_finite and n_components in (None, output.shape[1]):
             return output.shape[1]
@@ -281,8 +332,8 @@ def validate_network(network: EmbeddingNetwork, X: Tensor, n_components: int | N
         elif is_batch:
             got += " (n_components=None accepts any width)"
     raise InvalidParameterError(
-        f"The 'module' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
-        f"floating point tensor of shape ({len(X)}, {n_components or 'n_components'}). Got "
+        f"The 'module' parameter must map a batch of shape {_shape_of(batch)} to a finite "
+        f"floating point tensor of shape ({n_samples}, {n_components or 'n_components'}). Got "
         f"{got} instead."
     )
 
@@ -301,6 +352,9 @@ def explained_errors(network: EmbeddingNetwork, X: Any) -> Iterator[None]:
     except (IndexError, RuntimeError) as error:
         tables = [layer for layer in network.modules() if isinstance(layer, EMBEDDINGS)]
         n_ids = max((table.num_embeddings for table in tables), default=0)
+        parts = list(X.values()) if isinstance(X, dict) else [X]
+        parts = [part for part in parts if "int64" in str(part.dtype)]
+        ids = [int(extreme) for part in parts for extreme in (part.min(), part.max())]
         if not network.keeps_integers:
             if not tables or isinstance(error, IndexError):
                 raise
@@ -308,8 +362,8 @@ def explained_errors(network: EmbeddingNetwork, X: Any) -> Iterator[None]:
                 f"{type(tables[0]).__name__} requires ids. Got floating point numbers: pass "
                 "standardize=False and an X of integers other than uint8, which are pixels."
             )
-        elif isinstance(error, IndexError) or (tables and not 0 <= X.min() <= X.max() < n_ids):
-            reason = f"X holds ids from {X.min()} to {X.max()}, and num_embeddings={n_ids}."
+        elif isinstance(error, IndexError) or (tables and not 0 <= min(ids) <= max(ids) < n_ids):
+            reason = f"X holds ids from {min(ids)} to {max(ids)}, and num_embeddings={n_ids}."
         else:
             reason = (
                 "it receives int64, because X holds integers and standardize=False. If they are "
@@ -326,19 +380,34 @@ def _validate_augment(
 ) -> None:
     """Raise if the network does not accept an augmented batch."""
     cause: Exception | None = None
-    augmented = augment(batch.clone())
-    if isinstance(augmented, Tensor):
-        got = f"{augmented.dtype} of shape {tuple(augmented.shape)}"
-        is_valid = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
+    if isinstance(batch, dict):
+        augmented: Any = augment({name: part.clone() for name, part in batch.items()})
+        got, is_valid = repr(augmented), isinstance(augmented, dict)
+    else:
+        augmented = augment(batch.clone())
+        got, is_valid = repr(type(augmented)), isinstance(augmented, Tensor)
+    if is_valid:
+        got = f"a batch of shape {_shape_of(augmented)}"
+        if isinstance(augmented, Tensor):
+            got = f"{augmented.dtype} of shape {tuple(augmented.shape)}"
+            is_valid = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
         try:
             network.forward_backbone(augmented)
-        except (RuntimeError, ValueError) as error:  # raised by torch if the shape is wrong
+        except (
+            KeyError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # raised by torch if the shape is wrong
             is_valid, cause = False, error
         if is_valid:
             return
-    else:
-        got = repr(type(augmented))
     raise InvalidParameterError(
-        f"The 'augment' parameter must map a batch of shape {tuple(batch.shape)} to a finite "
+        f"The 'augment' parameter must map a batch of shape {_shape_of(batch)} to a finite "
         f"tensor that the network accepts. Got {got} instead."
     ) from cause
+
+
+def _shape_of(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return {name: tuple(part.shape) for name, part in batch.items()}
+    return tuple(batch.shape)

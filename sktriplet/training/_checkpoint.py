@@ -163,7 +163,9 @@ def _fingerprint(net: Any, dataset: Any) -> dict[str, str]:
         n_samples = len(dataset)
         indices = np.linspace(0, n_samples - 1, min(n_samples, FINGERPRINT_SIZE)).astype(int)
         samples, _ = dataset[indices]
-        data = str([n_samples, crc32(samples.numpy().tobytes()), crc32(dataset.y.tobytes())])
+        parts = list(samples.values()) if isinstance(samples, dict) else [samples]
+        checksums = [crc32(part.numpy().tobytes()) for part in parts]
+        data = str([n_samples, *checksums, crc32(dataset.y.tobytes())])
     settings = {
         name: value
         for name, value in net.optimizer_.defaults.items()

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_consistent_length
+from skorch.helper import SliceDict
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
@@ -27,7 +28,12 @@ class ArrayDataset(Dataset):
         y: ArrayLike | None = None,
         folds: NDArray | None = None,
     ):
-        self.X: Any = csr_array(X) if issparse(X) else np.asarray(X)
+        self.X: Any = X
+        self.parts: dict[str, ArrayDataset] = {}
+        if isinstance(X, SliceDict):
+            self.parts = {name: ArrayDataset(part) for name, part in X.items()}
+        else:
+            self.X = csr_array(X) if issparse(X) else np.asarray(X)
         self.y = np.zeros(len(self), dtype=np.int64) if y is None else np.asarray(y)
         self.folds = folds
         check_consistent_length(self.X, self.y)
@@ -37,6 +43,9 @@ class ArrayDataset(Dataset):
 
     def __getitem__(self, indices: Any) -> tuple[Tensor, Tensor]:
         labels = np.array(self.y[indices])
+        if self.parts:
+            inputs: Any = {name: part[indices][0] for name, part in self.parts.items()}
+            return inputs, torch.from_numpy(labels)
         if issparse(self.X):
             # Older versions of SciPy cannot select a single row.
             several = [indices] if isinstance(indices, Integral) else indices
@@ -106,10 +115,13 @@ class BatchLoader:
             yield self.dataset[self.indices]
 
 
-def as_tensor(array: NDArray | csr_array) -> Tensor:
+def as_tensor(array: NDArray | csr_array | SliceDict) -> Any:
     """Return a dense tensor, sharing memory with the array where torch may write to it.
 
-    Arrays with negative strides, which torch does not support, are copied.
+    Several inputs become a dict of tensors. Arrays with negative strides, which torch does not
+    support, are copied.
     """
+    if isinstance(array, SliceDict):
+        return {name: as_tensor(part) for name, part in array.items()}
     dense = csr_array(array).toarray() if issparse(array) else array
     return torch.from_numpy(np.require(dense, requirements=["C", "W"]))

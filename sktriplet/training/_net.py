@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, ParamMapper, PassthroughScoring, PrintLog
+from skorch.helper import SliceDict
 from skorch.utils import to_tensor
 from torch import Tensor
 from torch.utils.data import Subset
@@ -532,7 +533,9 @@ class TripletNet(NeuralNet):
         """
         self.check_is_fitted()
         if chunk_size is None:
-            chunk_size = int(np.clip(2**22 // max(prod(X.shape[1:]), 1), 1, 4096))
+            parts = X.values() if isinstance(X, SliceDict) else [X]
+            size = sum(prod(part.shape[1:]) for part in parts)
+            chunk_size = int(np.clip(2**22 // max(size, 1), 1, 4096))
         was_training = self.network.training
         self._set_training(False)
         embeddings, n_samples = np.empty((0, 0), np.float32), X.shape[0]
