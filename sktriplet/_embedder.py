@@ -30,6 +30,7 @@ from sktriplet._build import (
     validate_template,
 )
 from sktriplet._input_validation import (
+    INPUT_SHAPES,
     convert,
     declare_classes,
     for_each_input,
@@ -299,12 +300,7 @@ class TripletEmbedder(
         ],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
-        "input_shape": [
-            SequenceOf(Interval(Integral, 1, None, closed="left"), length=2),
-            SequenceOf(Interval(Integral, 1, None, closed="left"), length=3),
-            dict,
-            None,
-        ],
+        "input_shape": [*INPUT_SHAPES, dict, None],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "unlabeled": [Integral, str, None],
         "standardize": ["boolean", SequenceOf(make_constraint(str))],

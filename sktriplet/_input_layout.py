@@ -114,8 +114,7 @@ class ChannelLayout(InputLayout):
     @classmethod
     def from_array(cls, X: NDArray | csr_array, input_shape: Sequence[int] | None) -> Self:
         """Check X against `input_shape`."""
-        assert input_shape is not None
-        layout = cls(tuple(map(int, input_shape)))
+        layout = cls(tuple(map(int, input_shape or ())))
         layout.check_dense(X)
         if X.shape[1:] not in layout.accepted_shapes:
             raise ValueError(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from math import prod
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -37,6 +38,7 @@ from sktriplet._labels import (
     find_missing,
     may_mark_unlabeled,
 )
+from sktriplet._parameters import Interval, SequenceOf
 from sktriplet._table_encoder import (
     TableEncoder,
     columns_of,
@@ -84,6 +86,10 @@ TEMPORAL_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
 # Images and sequences are on different scales if one has fractions up to the first number, as after
 # division or standardization, and the other whole numbers above the second.
 MAX_FRACTION, MIN_WHOLE = 3.0, 8.0
+# Constraints of input_shape: sequences and images.
+INPUT_SHAPES = [
+    SequenceOf(Interval(Integral, 1, None, closed="left"), length=length) for length in (2, 3)
+]
 
 
 @dataclass
@@ -246,6 +252,18 @@ def _check_inputs(estimator: Any, X: Any, *, reset: bool) -> None:
             raise InvalidParameterError(
                 f"The {parameter!r} parameter must refer to the keys {list(X)} of X. Got {value!r}."
             )
+    for name, shape in (estimator.input_shape or {}).items():
+        if not any(constraint.is_satisfied_by(shape) for constraint in INPUT_SHAPES):
+            raise InvalidParameterError(
+                "The 'input_shape' parameter must hold (channels, length) or (channels, height, "
+                f"width). Got {shape!r} for {name!r}."
+            )
+    chosen = estimator.categorical_features
+    if not (chosen is None or isinstance(chosen, str)):
+        raise InvalidParameterError(
+            "The 'categorical_features' parameter must be 'from_dtype' or None if X is a dict of "
+            f"several inputs. Got {chosen!r}."
+        )
 
 
 def _raise_wrong_inputs(estimator: Any, X: Any) -> None:

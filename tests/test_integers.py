@@ -196,10 +196,18 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"9223372036854775808.*int64"):
             self.make().fit(X, y)
 
-    def test_unrelated_errors_are_not_changed(self, make_ids):
-        X, y = make_ids(dtype=np.float32)
+    @pytest.mark.parametrize("dtype", [np.float32, np.int64])
+    def test_unrelated_errors_are_not_changed(self, make_ids, dtype):
+        class Wrong(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table, self.layer = nn.Embedding(8, 3), nn.Linear(7, 2)
+
+            def forward(self, X):
+                return self.layer(X.float())
+
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-            TripletEmbedder(None, module=nn.Linear(7, 2), standardize=False).fit(X, y)
+            TripletEmbedder(None, module=Wrong(), standardize=False).fit(*make_ids(dtype=dtype))
 
 
 class TestAfterFit:

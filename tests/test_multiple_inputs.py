@@ -254,6 +254,8 @@ class TestErrors:
             ({"standardize": "table"}, "'standardize' parameter"),
             ({"input_shape": {"picture": (3, 6, 5)}}, "'input_shape' parameter.*picture"),
             ({"input_shape": (3, 6, 5)}, "'input_shape' parameter"),
+            ({"input_shape": {"image": (6, 5, 3, 1)}}, r"'input_shape' parameter.*\(6, 5, 3, 1\)"),
+            ({"categorical_features": [0]}, "'categorical_features' parameter.*from_dtype"),
             ({"augment": "flip"}, "'augment' parameter.*images only"),
             ({"augment": lambda X: 3}, "'augment' parameter.*Got 3"),
         ],

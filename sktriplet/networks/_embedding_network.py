@@ -352,23 +352,26 @@ def explained_errors(network: EmbeddingNetwork, X: Any) -> Iterator[None]:
     except (IndexError, RuntimeError) as error:
         tables = [layer for layer in network.modules() if isinstance(layer, EMBEDDINGS)]
         n_ids = max((table.num_embeddings for table in tables), default=0)
-        parts = list(X.values()) if isinstance(X, dict) else [X]
-        parts = [part for part in parts if "int64" in str(part.dtype)]
-        ids = [int(extreme) for part in parts for extreme in (part.min(), part.max())]
-        if not network.keeps_integers:
-            if not tables or isinstance(error, IndexError):
-                raise
-            reason = (
-                f"{type(tables[0]).__name__} requires ids. Got floating point numbers: pass "
-                "standardize=False and an X of integers other than uint8, which are pixels."
-            )
-        elif isinstance(error, IndexError) or (tables and not 0 <= min(ids) <= max(ids) < n_ids):
+        parts = X.values() if isinstance(X, dict) else [X]
+        ids = [
+            end for part in parts if "int64" in str(part.dtype) for end in (part.min(), part.max())
+        ]
+        if network.keeps_integers and tables and not 0 <= min(ids) <= max(ids) < n_ids:
             reason = f"X holds ids from {min(ids)} to {max(ids)}, and num_embeddings={n_ids}."
-        else:
+        elif "long" not in str(error).lower():  # torch's name of int64
+            raise
+        elif network.keeps_integers:
             reason = (
                 "it receives int64, because X holds integers and standardize=False. If they are "
                 "quantities, pass X.astype(np.float32)."
             )
+        elif tables:
+            reason = (
+                f"{type(tables[0]).__name__} requires ids. Got floating point numbers: pass "
+                "standardize=False and an X of integers other than uint8, which are pixels."
+            )
+        else:
+            raise
         raise InvalidParameterError(
             f"The 'module' parameter, {type(network.backbone).__name__}, does not accept X: "
             f"{reason} torch raised: {error}"
@@ -393,11 +396,7 @@ def _validate_augment(
             is_valid = len(augmented) == len(batch) and bool(augmented.float().isfinite().all())
         try:
             network.forward_backbone(augmented)
-        except (
-            KeyError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # raised by torch if the shape is wrong
+        except (KeyError, RuntimeError, ValueError) as error:  # The shape or a key is wrong.
             is_valid, cause = False, error
         if is_valid:
             return
