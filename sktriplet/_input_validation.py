@@ -126,7 +126,7 @@ def validate_training_data(
     """
     owner = type(estimator).__name__
     y, is_labeled = _validate_labels(y, owner, estimator.unlabeled)
-    validate = _validate_training_inputs if isinstance(X, Mapping) else _validate_training_samples
+    validate = _validate_training_inputs if has_several_inputs(X) else _validate_training_samples
     X, layout, fitted_attributes = validate(estimator, X, y, reset=reset, is_chunk=is_chunk)
     classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
     holds_integers = fitted_attributes["_holds_integers"]
@@ -157,7 +157,8 @@ def _validate_training_samples(
     encoder, chosen = None, estimator.categorical_features
     if not layout_type.is_table and not (chosen is None or isinstance(chosen, str)):
         raise InvalidParameterError(
-            f"The 'categorical_features' parameter has an effect on tables only. Got {chosen!r}."
+            "The 'categorical_features' parameter has no effect on images or sequences. Got "
+            f"{chosen!r}."
         )
     if layout_type.is_table and reset:
         is_inferred = isinstance(chosen, str)
@@ -222,11 +223,16 @@ def _validate_training_inputs(
     return SliceDict(**samples), layouts, attributes
 
 
+def has_several_inputs(X: Any) -> bool:
+    """Return whether X is a dict of inputs, and not a sparse matrix in scipy's dok format."""
+    return isinstance(X, Mapping) and not issparse(X)
+
+
 def _check_inputs(estimator: Any, X: Any, *, reset: bool) -> None:
     """Check the names of several inputs, and that they have the same number of samples."""
     owner = type(estimator).__name__
     if not reset and not (
-        isinstance(X, Mapping)
+        has_several_inputs(X)
         and isinstance(estimator.input_shape_, dict)
         and set(X) == set(estimator.input_shape_)
     ):
@@ -268,7 +274,7 @@ def _check_inputs(estimator: Any, X: Any, *, reset: bool) -> None:
 
 def _raise_wrong_inputs(estimator: Any, X: Any) -> None:
     expected, got = estimator.input_shape_, type(X).__name__
-    if isinstance(X, Mapping):
+    if has_several_inputs(X):
         got = f"a dict with the keys {list(X)}"
     names = f"a dict with the keys {list(expected)}" if isinstance(expected, dict) else "one array"
     raise ValueError(f"X must be {names}, as in fit. Got {got}.")
@@ -444,7 +450,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     ValueError
         If X is not finite, or not consistent with the training data.
     """
-    if isinstance(X, Mapping) or isinstance(estimator.input_shape_, dict):
+    if has_several_inputs(X) or isinstance(estimator.input_shape_, dict):
         _check_inputs(estimator, X, reset=False)
         parts = {}
         for name in estimator.input_shape_:
@@ -518,7 +524,7 @@ def check_collection(X: Any, owner: str, *, ensure_min_samples: int = 1) -> Any:
     ValueError
         If X has no length, or too few samples.
     """
-    is_dict = isinstance(X, Mapping)
+    is_dict = has_several_inputs(X)
     is_single = isinstance(X, str | bytes) or getattr(X, "ndim", 1) == 0
     is_indexable = hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)
     if is_dict or is_single or not is_indexable:

@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sktriplet._embedder import TripletEmbedder
+from sktriplet._input_validation import has_several_inputs
 
 try:
     import onnxscript  # noqa: F401  (torch exports with it)
@@ -89,7 +90,7 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
             "estimator.estimator_, and compare the Euclidean distances of embeddings with "
             f"estimator.threshold_, {estimator.threshold_:.4g}."
         )
-    if isinstance(X, Mapping):
+    if has_several_inputs(X):
         raise ValueError("An embedder of several inputs cannot be exported to ONNX.")
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)

@@ -149,7 +149,7 @@ class TestInvalid:
         [
             ({"augment": "flip"}, "'augment' parameter can be a name for images only.*sequences"),
             ({"n_members": 2}, "'n_members' parameter .* no effect.*ConvNet1d"),
-            ({"categorical_features": [0]}, "'categorical_features' .* tables only"),
+            ({"categorical_features": [0]}, "'categorical_features' .* or sequences"),
         ],
     )
     def test_parameters_of_others(self, make_sequence_embedder, signals, parameters, match):
