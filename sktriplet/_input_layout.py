@@ -25,11 +25,11 @@ INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint16, np.uint32, np.uint
 
 @dataclass(frozen=True)
 class InputLayout:
-    """How the samples in an array are arranged; this one accepts arrays of a fixed shape."""
+    """How the samples in an array are arranged."""
 
     shape: tuple[int, ...]  # of a sample as the network receives it
 
-    dtype: ClassVar[Any] = (np.float32, np.uint8, *INTEGERS)
+    dtype: ClassVar[Any]
     is_table: ClassVar[bool] = False
     has_named_augmentations: ClassVar[bool] = False
 
@@ -63,9 +63,6 @@ class InputLayout:
                 f"X must be dense, because its samples are {self}. Got a sparse matrix of shape "
                 f"{X.shape}: pass X.toarray()."
             )
-
-    def __str__(self) -> str:
-        return f"arrays of shape {_join_shapes(self.accepted_shapes)}"
 
 
 @dataclass(frozen=True)
@@ -178,19 +175,14 @@ LAYOUTS: dict[int, type[InputLayout]] = {
 
 def layout_type_of(estimator: Any, X: Any) -> type[InputLayout]:
     """Return the type of the layout of training samples."""
-    input_shape = getattr(estimator, "input_shape", None)
-    if input_shape is not None:
-        return LAYOUTS[len(input_shape)]
-    if _n_dims(X) <= 2:
-        return TableLayout
-    return ImageLayout if hasattr(estimator, "input_shape") else InputLayout
+    if estimator.input_shape is not None:
+        return LAYOUTS[len(estimator.input_shape)]
+    return TableLayout if _n_dims(X) <= 2 else ImageLayout
 
 
 def layout_of(estimator: Any) -> InputLayout:
     """Return the layout that a fitted estimator expects."""
     shape = tuple(estimator.input_shape_)
-    if len(shape) > 1 and not hasattr(estimator, "input_shape"):
-        return InputLayout(shape)
     layout_type = LAYOUTS[len(shape)]
     if layout_type is ImageLayout:
         return ImageLayout(shape, accepts_flat=estimator.input_shape is not None)

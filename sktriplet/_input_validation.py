@@ -315,9 +315,8 @@ def is_standardized(standardize: Any, name: str) -> bool:
 def _passes_integers(estimator: Any, *, reset: bool) -> bool:
     """Return whether a custom module receives integers as they are, or did so in fit."""
     if not reset:
-        return getattr(estimator, "_holds_integers", False)
-    module = getattr(estimator, "module", "auto")
-    return not isinstance(module, str) and not estimator.standardize
+        return estimator._holds_integers
+    return not isinstance(estimator.module, str) and not estimator.standardize
 
 
 def _holds_integers(X: Any) -> bool:
@@ -458,7 +457,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
                 view = _view_of_input(estimator, name, reset=False)
                 parts[name] = validate_samples(view, X[name])
         return SliceDict(**parts)
-    layout, encoder = layout_of(estimator), getattr(estimator, "_encoder", None)
+    layout, encoder = layout_of(estimator), estimator._encoder
     _check_supported(X, "X")
     X = _validate_array(estimator, X, type(layout), encoder, reset=False)
     if not layout.is_table:
