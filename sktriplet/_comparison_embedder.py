@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sktriplet._embedder import TripletEmbedder
+from sktriplet._input_validation import has_several_inputs
 from sktriplet._parameters import validate_parameters
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
@@ -205,6 +206,8 @@ def _flatten(X: Any) -> tuple[NDArray, int]:
         hint = ""
         if triplets.ndim == 2 and triplets.shape[1] == 3:
             hint = " If it holds indices of samples, pass table[X]."
+        elif has_several_inputs(X):
+            hint = f" A dict with the keys {list(X)[:5]} cannot hold triplets."
         raise ValueError(
             "X must hold triplets, as an array of shape (n_triplets, 3, n_features). Got an "
             f"array of shape {triplets.shape}.{hint}"

@@ -90,7 +90,7 @@ def to_onnx(estimator: Any, X: Any, **options: Any) -> ModelProto:
             "estimator.estimator_, and compare the Euclidean distances of embeddings with "
             f"estimator.threshold_, {estimator.threshold_:.4g}."
         )
-    if has_several_inputs(X):
+    if has_several_inputs(X) or isinstance(getattr(estimator, "input_shape_", None), dict):
         raise ValueError("An embedder of several inputs cannot be exported to ONNX.")
     if hasattr(X, "columns"):
         validate_data(estimator, X, reset=False, skip_check_array=True)

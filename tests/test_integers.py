@@ -13,7 +13,7 @@ from torch import nn
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet._input_validation import select_extremes
-from sktriplet.exceptions import InvalidParameterError
+from sktriplet.exceptions import InvalidParameterError, SkippedChunkWarning
 
 
 class Bag(nn.EmbeddingBag):
@@ -231,11 +231,33 @@ class TestAfterFit:
             embedder.set_params(standardize=True).partial_fit(*make_ids())
 
 
+class TestUnlabeled:
+    def test_fit(self, make_bag, make_ids):
+        X, y = make_ids()
+        embedder = make_bag(unlabeled=-1).fit(X, np.where(np.arange(40) < 10, -1, y))
+        assert embedder.score(X, y) > 0.9
+        assert embedder.net_.module.backbone.seen == {torch.int64}
+
+    def test_ids_of_unlabeled_samples_are_checked(self, make_bag, make_ids):
+        X, y = make_ids()
+        X[0, 0], y[0] = 99, -1
+        with pytest.raises(InvalidParameterError, match=r"ids from 0 to 99.*num_embeddings=8"):
+            make_bag(unlabeled=-1).fit(X, y)
+
+    def test_chunk_of_one_sample(self, make_bag, make_ids):
+        X, y = make_ids()
+        embedder = make_bag(unlabeled=-1)
+        with pytest.warns(SkippedChunkWarning):
+            embedder.partial_fit(X[:1], [-1])
+        assert_array_equal(embedder.partial_fit(X, y).classes_, [0, 1])
+
+
 def test_select_extremes():
     rng = np.random.default_rng(0)
     X = rng.integers(100, size=(300, 2, 3))
     selected = X[select_extremes(X)]
     assert_array_equal(selected.min(axis=0), X.min(axis=0))
     assert_array_equal(selected.max(axis=0), X.max(axis=0))
+    assert select_extremes(X[:1]).tolist() == [0]
     few = X[select_extremes(X, 2)]
     assert (few.min(), few.max()) == (X.min(), X.max())

@@ -13,8 +13,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.helper import SliceDict
 from torch import nn
 
-from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet.exceptions import InputRangeWarning, InvalidParameterError
+from sktriplet import ComparisonEmbedder, OpenSetClassifier, PairVerifier, TripletEmbedder
+from sktriplet.exceptions import (
+    AmbiguousLabelWarning,
+    InputRangeWarning,
+    InvalidParameterError,
+    SkippedChunkWarning,
+)
 from sktriplet.training import ResumableCheckpoint, TripletNet
 
 SEEN = {}
@@ -292,13 +297,60 @@ class TestErrors:
             with pytest.raises(ValueError, match="X must be one array, as in fit"):
                 method({"x": blobs[0]})
 
-    @pytest.mark.parametrize("estimator", [PairVerifier, OpenSetClassifier])
+    @pytest.mark.parametrize("estimator", [PairVerifier, OpenSetClassifier, ComparisonEmbedder])
     def test_others(self, make_combined, data, estimator):
         with pytest.raises((TypeError, ValueError), match="dict with the keys"):
             estimator(make_combined()).fit(*data)
+
+
+class TestUnlabeled:
+    def test_fit(self, make_combined, data):
+        X, y = data
+        labels = np.where(np.arange(80) < 20, -1, y)
+        embedder = make_combined(unlabeled=-1).fit(X, labels)
+        assert_array_equal(embedder.classes_, [0, 1, 2, 3])
+        # The statistics of the features include unlabeled samples.
+        assert_allclose(embedder._scaler["table"].mean_, X["table"].mean(axis=0))
+        labeled = {name: part[20:] for name, part in X.items()}
+        assert embedder.score(X, labels) == pytest.approx(embedder.score(labeled, y[20:]))
+
+    def test_chunks_without_triplets(self, make_combined, data):
+        X, y = data
+        one = {name: part[:1] for name, part in X.items()}
+        embedder = make_combined(unlabeled=-1)
+        for label in (-1, 0):
+            with pytest.warns(SkippedChunkWarning):
+                embedder.partial_fit(one, [label])
+        assert embedder.partial_fit(X, y).n_iter_ == 1
+
+    def test_labels_are_checked_once(self, make_combined, data):
+        X, y = data
+        with pytest.warns(AmbiguousLabelWarning) as record:
+            make_combined().fit(X, np.where(y == 3, -1, y))
+        assert len(record) == 1
+
+    def test_errors_of_labels_do_not_name_inputs(self, make_combined, data):
+        with pytest.raises(ValueError, match=r"^y must hold class labels"):
+            make_combined().fit(data[0], data[1] + 0.5)
+
+
+def test_categories_in_a_part(make_combined, data):
+    X, y = data
+    table = pd.DataFrame({"number": X["table"][:, 0], "category": pd.Categorical(y.astype(str))})
+    table.loc[:9, "number"] = np.nan
+    X = X | {"table": table}
+    embedder = make_combined(max_epochs=10).fit(X, y)
+    # The number, whether it is missing, and a column per category.
+    assert SEEN["input_shape"]["table"] == (6,)
+    assert SEEN["table"] == (torch.float32, 6)
+    assert embedder.score(X, y) > 0.8
+    restored = pickle.loads(pickle.dumps(embedder))
+    assert_array_equal(restored.transform(X), embedder.transform(X))
 
 
 def test_onnx(make_combined, data):
     to_onnx = pytest.importorskip("sktriplet.onnx").to_onnx
     with pytest.raises(ValueError, match="several inputs cannot be exported"):
         to_onnx(make_combined().fit(*data), data[0])
+    with pytest.raises(ValueError, match="several inputs cannot be exported"):
+        to_onnx(make_combined().fit(*data), data[0]["table"])

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from sktriplet import PairVerifier, TripletEmbedder
+from sktriplet import ComparisonEmbedder, PairVerifier, TripletEmbedder
 from sktriplet._input_layout import SequenceLayout, layout_of
 from sktriplet._input_validation import validate_training_data
 from sktriplet.exceptions import InvalidParameterError
@@ -229,8 +229,18 @@ class TestCustomModule:
 
 
 def test_verifier(make_sequence_embedder, signals):
-    """It does not distinguish sequences from images; the embedder does."""
     X, y = signals
     verifier = PairVerifier(make_sequence_embedder(max_epochs=5)).fit(X, y)
     pairs = np.stack([X[:-3], X[3:]], axis=1)
     assert verifier.score(pairs, np.ones(len(pairs))) > 0.8
+
+
+@pytest.mark.parametrize("convert", [np.asarray, lambda X: np.moveaxis(X, 1, 2)])
+def test_comparison_embedder(make_sequence_embedder, signals, convert):
+    X, y = signals[0], signals[1]
+    by_class = [np.flatnonzero(y == label)[:10] for label in (0, 1)]
+    triplets = np.stack([by_class[0], by_class[0][::-1], by_class[1]], axis=1)
+    model = ComparisonEmbedder(make_sequence_embedder()).fit(convert(X)[triplets])
+    assert model.input_shape_ == X.shape[1:]
+    assert model.score(convert(X)[triplets]) > 0.8
+    assert_allclose(model.transform(X), model.transform(convert(X)), atol=1e-5)
