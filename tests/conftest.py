@@ -4,11 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs
 from skorch.callbacks import Callback
 
 import sktriplet
 from sktriplet import TripletEmbedder
+
+# Times depend on what else runs on the machine.
+settings.register_profile("sktriplet", deadline=None)
+settings.load_profile("sktriplet")
 
 # Scripts, some of which need optional packages.
 collect_ignore = ["scripts"]
