@@ -138,6 +138,6 @@ class DistanceDisplay:
             ax.axvline(self.threshold, color="black", linestyle="--", label=label)
         ax.set(xlabel="distance", ylabel="density")
         ax.margins(y=0.3)
-        ax.legend(framealpha=0.9)
+        ax.legend(loc="upper right", framealpha=0.9)
         self.ax_, self.figure_ = ax, ax.figure
         return self
