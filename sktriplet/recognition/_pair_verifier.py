@@ -35,7 +35,8 @@ from sktriplet.recognition._error_rates import (
 from sktriplet.recognition._pairs import Pairs, pair_distances
 
 # Held-out samples per fold that form pairs. The distance matrix of a fold must fit into memory.
-MAX_SAMPLES = 3000
+# Classes are left out rather than have fewer than this many of their samples.
+MAX_SAMPLES, MIN_SAMPLES_PER_CLASS = 3000, 4
 
 # Positive, and negative, pairs that the probabilities are calibrated on.
 MAX_CALIBRATION_PAIRS = 100_000
@@ -103,8 +104,9 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
     Notes
     -----
     For every fold, a clone of the embedder is fitted on the other folds and embeds at most 3,000
-    held-out samples, which form pairs with each other. The threshold is set on the distances of
-    all folds. With `target_fpr`, it is the largest one that accepts at most that fraction of the
+    held-out samples, which form pairs with each other. If this leaves fewer than about four samples
+    per class, classes are left out instead. The threshold is set on the distances of all
+    folds. With `target_fpr`, it is the largest one that accepts at most that fraction of the
     negative pairs. Finally, the embedder is fitted on all samples.
 
     The intervals are percentiles of a two-stage cluster bootstrap, which draws classes, and samples
@@ -362,7 +364,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         splits = [
             (
                 train[:0] if is_frozen else train,
-                _evenly_spaced(test[np.argsort(labels[test], kind="stable")], MAX_SAMPLES),
+                _subsample(test, labels),
             )
             for train, test in splits
         ]
@@ -424,6 +426,18 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         self.false_positive_rate_interval_, self.false_negative_rate_interval_ = intervals
         self._calibrator = calibrator
         return self
+
+
+def _subsample(rows: NDArray, labels: NDArray) -> NDArray:
+    """Return at most `MAX_SAMPLES` rows, sorted by class and evenly spaced.
+
+    If all classes would have too few samples to form positive pairs, so are the classes.
+    """
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    n_classes = int(MAX_SAMPLES / min(MIN_SAMPLES_PER_CLASS, counts.mean()))
+    if len(classes) > n_classes:
+        rows = rows[np.isin(labels[rows], _evenly_spaced(classes, n_classes))]
+    return _evenly_spaced(rows[np.argsort(labels[rows], kind="stable")], MAX_SAMPLES)
 
 
 def _evenly_spaced(values: NDArray, max_size: int) -> NDArray:

@@ -95,6 +95,20 @@ def test_max_samples_are_evenly_spaced(monkeypatch, clusters, identity):
     )
 
 
+@pytest.mark.parametrize(("n_samples", "n_kept"), [(2, 20), (3, 13), (12, 10)])
+def test_max_samples_of_many_classes(n_samples, n_kept, monkeypatch, make_clusters, identity, rng):
+    """Few samples of all classes would form no positive pairs."""
+    monkeypatch.setattr(_pair_verifier, "MAX_SAMPLES", 40)
+    X, y = make_clusters(400, rng, n_samples=n_samples)
+    shuffled = rng.permutation(len(y))
+    embedded = []
+    identity.set_params(func=lambda X: embedded.append(X) or X)
+    PairVerifier(FrozenEstimator(identity)).fit(X[shuffled], y[shuffled])
+    drawn = y[np.isin(X[:, 0], embedded[0][:, 0])]
+    sizes = np.unique(drawn, return_counts=True)[1]
+    assert sizes.tolist() == [min(n_samples, 4)] * n_kept
+
+
 @pytest.mark.parametrize("target", [0.1, 0.3])
 def test_target_fpr_on_new_classes(target, clusters, make_clusters, identity):
     verifier = PairVerifier(identity, target_fpr=target).fit(*clusters)
