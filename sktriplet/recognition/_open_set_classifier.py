@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, clone
-from sklearn.metrics import accuracy_score, pairwise_distances_argmin_min
+from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,6 +26,7 @@ from sktriplet.recognition._templates import (
     distances_to_classes,
     enroll_templates,
     impostor_distances,
+    nearest_templates,
 )
 
 
@@ -274,10 +275,8 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
             If `X` does not match the samples seen during `fit`.
         """
         check_is_fitted(self)
-        nearest, distances = pairwise_distances_argmin_min(
-            embed(self.estimator_, X), self._templates
-        )
-        return self._template_labels[nearest], distances.astype(float)
+        nearest, distances = nearest_templates(embed(self.estimator_, X), self._templates)
+        return self._template_labels[nearest], distances
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return how much nearer than the threshold each class is.

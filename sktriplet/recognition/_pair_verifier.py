@@ -5,11 +5,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.base import ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import accuracy_score, euclidean_distances
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from sktriplet._input_validation import LabeledSamples, check_pair_labels
@@ -371,8 +372,9 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         self._check_pairs([(labels[test], groups[test]) for _, test in splits])
 
         def measure(embed: Any, train: NDArray, test: NDArray) -> HeldOutSamples:
-            distances = euclidean_distances(embed(test).astype(float))
-            return HeldOutSamples(distances.astype(np.float32), labels[test], groups[test])
+            # A matrix product would give equal samples a positive distance, unlike `predict`.
+            distances = cdist(*[embed(test).astype(float)] * 2).astype(np.float32)
+            return HeldOutSamples(distances, labels[test], groups[test])
 
         return cross_fit(embedder, samples, splits, measure, self.n_jobs)
 

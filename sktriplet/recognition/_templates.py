@@ -5,7 +5,7 @@ Templates are sorted by class.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import pairwise_distances_argmin_min, pairwise_distances_chunked
+from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
 # Neighbors to search per impostor. Larger classes are skipped instead of searched.
@@ -26,6 +26,14 @@ def enroll_templates(
     totals = np.add.reduceat(embeddings * sizes[:, None].astype(float), starts)
     sizes = np.add.reduceat(sizes, starts)
     return (totals / sizes[:, None]).astype(embeddings.dtype), classes, sizes
+
+
+def nearest_templates(
+    embeddings: NDArray, templates: NDArray
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the position of the nearest template of every sample, and the distance to it."""
+    nearest = pairwise_distances_argmin(embeddings, templates)
+    return nearest, _distances(embeddings, templates[nearest])
 
 
 def distances_to_classes(
@@ -56,14 +64,24 @@ def impostor_distances(
     if is_few.any():
         n_neighbors = int((last - first)[is_few].max()) + 1
         search = NearestNeighbors(n_neighbors=n_neighbors).fit(templates)
-        found, neighbors = search.kneighbors(probes[is_few])
+        neighbors = search.kneighbors(probes[is_few], return_distance=False)
         is_other = template_labels[neighbors] != probe_labels[is_few, None]
-        distances[is_few] = found[np.arange(len(found)), is_other.argmax(axis=1)]
+        nearest = neighbors[np.arange(len(neighbors)), is_other.argmax(axis=1)]
+        distances[is_few] = _distances(probes[is_few], templates[nearest])
     for label in np.unique(probe_labels[~is_few]):
         is_probe = probe_labels == label
         start, stop = first[is_probe][0], last[is_probe][0]
         others = [part for part in (templates[:start], templates[stop:]) if len(part)]
         distances[is_probe] = np.min(
-            [pairwise_distances_argmin_min(probes[is_probe], part)[1] for part in others], axis=0
+            [nearest_templates(probes[is_probe], part)[1] for part in others], axis=0
         )
     return distances
+
+
+def _distances(left: NDArray, right: NDArray) -> NDArray[np.float64]:
+    """Return the distances between samples in the same rows.
+
+    Searches compute them from matrix products, whose rounding errors depend on the other samples,
+    so a distance would be below the threshold in one search and above it in another.
+    """
+    return np.linalg.norm(left.astype(float) - right, axis=1)

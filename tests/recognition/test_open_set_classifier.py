@@ -46,6 +46,21 @@ def test_identify_and_predict(clusters, rng, identity):
     assert (classifier.predict(queries) == np.where(accepted, identities, -1)).all()
 
 
+@pytest.mark.parametrize("seed", [26, 38, 44])
+def test_threshold_in_single_precision(seed, identity):
+    """The rates at the threshold are those of exact distances, whatever search finds them."""
+    rng = np.random.default_rng(seed)
+    n_features, y = rng.integers(1, 40), rng.integers(20, size=400)
+    X = rng.normal(size=(400, n_features)).astype(np.float32)
+    enrolled, impostors = np.flatnonzero(y < 10), np.flatnonzero(y >= 10)
+    cv = [(enrolled, impostors)]
+    classifier = OpenSetClassifier(FrozenEstimator(identity), target_fpir=0.1, cv=cv).fit(X, y)
+    classifier.remove(np.arange(10, 20))
+    n_accepted = int(0.1 * len(impostors))
+    assert np.sum(classifier.predict(X[impostors]) != -1) == n_accepted
+    assert np.sum(classifier.decision_function(X[impostors]).max(axis=1) >= 0) == n_accepted
+
+
 @pytest.mark.parametrize("target", [0.05, 0.2])
 def test_threshold_accepts_target_fraction_of_impostors(target, clusters, identity):
     """In every fold, the held-out classes search for their neighbors in the other classes."""
@@ -82,9 +97,9 @@ def test_one_query_per_fold_of_classes(clusters, identity, monkeypatch):
     queries = []
 
     class CountingNeighbors(NearestNeighbors):
-        def kneighbors(self, X):
+        def kneighbors(self, X, **options):
             queries.append(len(X))
-            return super().kneighbors(X)
+            return super().kneighbors(X, **options)
 
     monkeypatch.setattr(_templates, "NearestNeighbors", CountingNeighbors)
     OpenSetClassifier(identity, cv=4).fit(*clusters)

@@ -120,6 +120,15 @@ def test_target_fpr_on_new_classes(target, clusters, make_clusters, identity):
     assert target / 3 < np.mean(rates) < target * 3
 
 
+@pytest.mark.parametrize("n_features", [64, 100])
+def test_copies_in_several_classes(n_features, identity, rng):
+    """Rounding errors must not tell them apart in fit, as they do not in predict."""
+    X, y = np.repeat(rng.normal(size=(30, n_features)), 4, axis=0), np.tile(np.arange(4), 30)
+    verifier = PairVerifier(FrozenEstimator(identity), target_fpr=0.02)
+    with pytest.raises(ValueError, match=r"No threshold .* at most 0.02: .* distances is zero"):
+        verifier.fit(X.astype(np.float32), y)
+
+
 def test_intervals_are_wider_than_binomial(clusters, identity):
     verifier = PairVerifier(identity).fit(*clusters)
     for rate, (low, high), n_pairs in [

@@ -38,9 +38,9 @@ def test_one_query_for_many_classes(rng, monkeypatch):
     queries = []
 
     class CountingNeighbors(NearestNeighbors):
-        def kneighbors(self, X):
+        def kneighbors(self, X, **options):
             queries.append(len(X))
-            return super().kneighbors(X)
+            return super().kneighbors(X, **options)
 
     monkeypatch.setattr(_templates, "NearestNeighbors", CountingNeighbors)
     templates, labels = make_gallery(rng, n_classes=500, n_templates=1000)
