@@ -515,7 +515,9 @@ def validate_enrollment(owner: str, X: Any, y: Any, classes: NDArray) -> tuple[A
     return X, y
 
 
-def check_collection(X: Any, owner: str, *, ensure_min_samples: int = 1) -> Any:
+def check_collection(
+    X: Any, owner: str, *, ensure_min_samples: int = 1, input_name: str = "X"
+) -> Any:
     """Check that X holds samples, and make sparse matrices indexable.
 
     Raises
@@ -529,7 +531,8 @@ def check_collection(X: Any, owner: str, *, ensure_min_samples: int = 1) -> Any:
     if is_dict or is_single or not is_indexable:
         got = f"a dict with the keys {list(X)[:5]}" if is_dict else f"{X!r:.100}"
         raise ValueError(
-            f"X must hold samples, in an array, a DataFrame, a sparse matrix or a list. Got {got}."
+            f"{input_name} must hold samples, in an array, a DataFrame, a sparse matrix or a list. "
+            f"Got {got}."
         )
     (X,) = indexable(X)
     shape = X.shape if hasattr(X, "shape") else (len(X),)

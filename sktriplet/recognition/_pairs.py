@@ -2,15 +2,16 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import _safe_indexing, gen_batches, indexable
+from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils.validation import _num_samples
 
-from sktriplet._input_validation import check_stacked_pairs
+from sktriplet._input_validation import check_collection, check_stacked_pairs
 
 # Numbers in a batch of pairs whose differences are computed at once, to stay in the cache.
 BATCH_SIZE = 2**18
@@ -36,8 +37,8 @@ class Pairs:
     Raises
     ------
     ValueError
-        If `right` and `indices` are both missing, if two tables without `indices` differ in
-        length, or if `indices` are not pairs of rows.
+        If `left` or `right` does not hold samples, if `right` and `indices` are both missing, if
+        two tables without `indices` differ in length, or if `indices` are not pairs of rows.
 
     See Also
     --------
@@ -62,7 +63,11 @@ class Pairs:
     """
 
     def __init__(self, left: Any, right: Any = None, *, indices: Any = None):
-        self._tables = tuple(indexable(table)[0] for table in (left, right) if table is not None)
+        self._tables = tuple(
+            check_collection(table, type(self).__name__, ensure_min_samples=0, input_name=name)
+            for name, table in [("left", left), ("right", right)]
+            if table is not None
+        )
         sizes = [_num_samples(table) for table in self._tables]
         if indices is None:
             if len(sizes) < 2:
@@ -86,7 +91,8 @@ class Pairs:
 
     def __getitem__(self, key: Any) -> Self:
         selected = object.__new__(type(self))
-        selected._tables, selected._indices = self._tables, np.atleast_2d(self._indices[key])
+        rows = np.atleast_1d(np.arange(len(self))[key])
+        selected._tables, selected._indices = self._tables, self._indices[rows]
         return selected
 
     def __repr__(self) -> str:
@@ -178,8 +184,9 @@ def _without_repetitions(table: Any, rows: NDArray[np.intp]) -> tuple[Any, NDArr
     rows = rows[first]
     if isinstance(table, np.ndarray):
         keys = table[rows].tolist() if table.ndim == 1 else (table[row].tobytes() for row in rows)
-        first, distinct = _first_seen(keys)
-        rows, codes = rows[first], distinct[codes]
+        with suppress(TypeError):  # Dicts and lists in an array of objects are not hashable.
+            first, distinct = _first_seen(keys)
+            rows, codes = rows[first], distinct[codes]
     return _safe_indexing(table, rows), codes
 
 

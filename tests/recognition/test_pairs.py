@@ -129,6 +129,21 @@ def test_indexing():
     assert as_pairs(pickle.loads(pickle.dumps(pairs))).shape == (5, 2)
 
 
+@pytest.mark.parametrize("key", [(slice(None), 0), (0, 1)])
+def test_single_samples_are_no_pairs(key):
+    with pytest.raises(IndexError):
+        Pairs(X, indices=INDICES)[key]
+
+
+def test_objects_that_are_not_hashable():
+    records = np.array([{"a": 1}, {"a": 4}], dtype=object)
+    distances, _ = pair_distances(
+        Pairs(records, indices=[(0, 1), (0, 0)]),
+        lambda samples: np.array([[sample["a"]] for sample in samples]),
+    )
+    assert distances.tolist() == [3, 0]
+
+
 def test_many_pairs_in_batches(rng):
     table = rng.normal(size=(300, 40))
     indices = np.column_stack(np.triu_indices(300, k=1))
@@ -149,6 +164,9 @@ def test_many_pairs_in_batches(rng):
         ((X,), [[0, 5]], "indices .* 5 and 5 samples. Got 5"),
         ((X,), [[-1, 1]], "indices .* Got -1"),
         ((X, X[:3]), [[4, 3]], "indices .* 5 and 3 samples. Got 3"),
+        (("Acme", "ACME"), None, "left must hold samples, .* Got 'Acme'"),
+        ((["Acme"], "ACME"), [[0, 0]], "right must hold samples, .* Got 'ACME'"),
+        (({"a": [1, 2]},), [[0, 1]], "left must hold samples"),
     ],
 )
 def test_invalid_pairs(arguments, indices, match):
