@@ -182,7 +182,7 @@ class ComparisonEmbedder(
         """
         check_is_fitted(self)
         samples, n_triplets = _flatten(X)
-        embeddings = self.estimator_.transform(samples).reshape(n_triplets, 3, -1)
+        embeddings = np.asarray(self.estimator_.transform(samples)).reshape(n_triplets, 3, -1)
         to_first = np.linalg.norm(embeddings[:, 1:] - embeddings[:, :1], axis=2)
         return float((to_first[:, 0] < to_first[:, 1]).mean())
 

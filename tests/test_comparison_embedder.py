@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -55,6 +56,12 @@ class TestComparisonEmbedder:
     def test_score(self, model):
         model.fit(TRIPLETS)
         assert model.score(TRIPLETS) == score_of(model.transform(TABLE), INDICES)
+
+    @pytest.mark.parametrize("container", ["pandas", "polars"])
+    def test_score_of_frames(self, container, model):
+        expected = model.fit(TRIPLETS).score(TRIPLETS)
+        with config_context(transform_output=container):
+            assert model.score(TRIPLETS) == expected
 
     def test_equals_training_by_hand(self, make_embedder):
         """One batch and one epoch, without the embedder's net."""
