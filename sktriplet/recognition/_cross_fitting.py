@@ -70,7 +70,10 @@ class CrossFittingEstimator(MetaEstimatorMixin, BaseEstimator):
         validate_parameters(self, **self.get_params(deep=False))
 
     def _check_labeled(self, classes: NDArray) -> None:
-        for name, marker in self._embedder.get_params().items():
+        embedder = self._embedder
+        if isinstance(embedder, FrozenEstimator):  # whose parameters are not those of its estimator
+            embedder = embedder.estimator
+        for name, marker in embedder.get_params().items():
             is_marker = name.rpartition("__")[2] == "unlabeled" and marker is not None
             if is_marker and not find_labeled(classes, marker).all():
                 raise ValueError(

@@ -204,10 +204,11 @@ class OpenSetClassifier(ClassifierMixin, CrossFittingEstimator):
         ------
         ValueError
             If `X` does not match the samples seen during `fit`, if the labels have a different
-            type, or if `unknown_label_` is one of them.
+            type, or if `unknown_label_` or the embedder's mark of unlabeled samples is one of them.
         """
         check_is_fitted(self)
         X, y = validate_enrollment(type(self).__name__, X, y, self.classes_)
+        self._check_labeled(y)
         self._check_is_no_class(self.unknown_label_, y)
         self._set_templates(
             np.concatenate([self._templates, embed(self.estimator_, X)]),

@@ -341,12 +341,13 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
     def _is_pairs(self, X: Any) -> bool:
         """Return whether these are pairs for a frozen embedder, rather than samples."""
         is_frozen = isinstance(self.estimator, FrozenEstimator)
-        if isinstance(X, Pairs) and not is_frozen:
+        is_of_tables = isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2)
+        if is_of_tables and not is_frozen:
             raise ValueError(
                 "Embedders are fitted on samples and class labels. Got pairs: pass samples, or "
                 "a fitted embedder in a FrozenEstimator to set the threshold only."
             )
-        if not is_frozen or isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2):
+        if not is_frozen or is_of_tables:
             return is_frozen
         # Images of shape (2, ...) have twice as many features as the samples of a stacked pair.
         shape: Any = getattr(X, "shape", ())

@@ -11,6 +11,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_validate,
 )
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
@@ -280,6 +281,25 @@ class TestGroups:
 def test_default_embedder(estimator_class, blobs):
     embedder, _ = estimator_class()._validate_fit(*blobs, None)
     assert repr(embedder) == repr(TripletEmbedder())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("estimator_class", [OpenSetClassifier, PairVerifier])
+def test_unlabeled_samples_are_rejected(estimator_class, frozen, make_embedder, blobs):
+    X, y = blobs[0], blobs[1].astype(str)
+    y[::4] = "?"
+    embedder = make_pipeline(StandardScaler(), make_embedder(unlabeled="?"))
+    if frozen:
+        embedder = FrozenEstimator(embedder.fit(X, y))
+    with pytest.raises(ValueError, match=r"Got unlabeled samples in y, .*unlabeled='\?'"):
+        estimator_class(embedder).fit(X, y)
+
+
+def test_unlabeled_samples_are_not_enrolled(make_embedder, blobs):
+    X, y = blobs[0], blobs[1].astype(str)
+    classifier = OpenSetClassifier(make_embedder(unlabeled="?"), target_fpir=0.1).fit(X, y)
+    with pytest.raises(ValueError, match="Got unlabeled samples in y"):
+        classifier.enroll(X[:2], ["0", "?"])
 
 
 @pytest.mark.parametrize("estimator_class", [OpenSetClassifier, PairVerifier])

@@ -308,6 +308,11 @@ class TestFitOnPairs:
         with pytest.raises(ValueError, match=r"Got pairs: pass samples, or .* FrozenEstimator"):
             PairVerifier(untrained).fit(*labeled_pairs)
 
+    def test_tables_for_an_embedder_that_is_not_frozen(self, clusters, untrained):
+        X, y = clusters
+        with pytest.raises(ValueError, match=r"Got pairs: pass samples, or .* FrozenEstimator"):
+            PairVerifier(untrained).fit((X, X), y == 0)
+
     def test_groups(self, labeled_pairs, identity):
         pairs, same = labeled_pairs
         with pytest.raises(ValueError, match="groups"):
