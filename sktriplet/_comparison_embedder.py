@@ -124,7 +124,7 @@ class ComparisonEmbedder(
             If the loss or the embeddings become NaN or infinite.
         """
         validate_parameters(self, **self.get_params(deep=False))
-        samples, n_triplets = _flatten(X)
+        samples, n_triplets = _flatten(X, min_triplets=2)
         estimator = TripletEmbedder() if self.estimator is None else clone(self.estimator)
         _check_settings(estimator)
         estimator.set_params(net=_comparison_net(estimator.net))
@@ -181,7 +181,7 @@ class ComparisonEmbedder(
             If X is invalid or not consistent with the training data.
         """
         check_is_fitted(self)
-        samples, n_triplets = _flatten(X)
+        samples, n_triplets = _flatten(X, min_triplets=1)
         embeddings = np.asarray(self.estimator_.transform(samples)).reshape(n_triplets, 3, -1)
         to_first = np.linalg.norm(embeddings[:, 1:] - embeddings[:, :1], axis=2)
         return float((to_first[:, 0] < to_first[:, 1]).mean())
@@ -199,7 +199,7 @@ class ComparisonEmbedder(
         return tags
 
 
-def _flatten(X: Any) -> tuple[NDArray, int]:
+def _flatten(X: Any, *, min_triplets: int) -> tuple[NDArray, int]:
     """Return the samples of triplets, (3 * n_triplets, ...), and the number of triplets."""
     triplets = np.asarray(X)
     if triplets.ndim < 3 or triplets.shape[1] != 3:
@@ -212,8 +212,11 @@ def _flatten(X: Any) -> tuple[NDArray, int]:
             "X must hold triplets, as an array of shape (n_triplets, 3, n_features). Got an "
             f"array of shape {triplets.shape}.{hint}"
         )
-    if len(triplets) == 0:
-        raise ValueError("X must hold at least one triplet. Got none.")
+    if len(triplets) < min_triplets:
+        raise ValueError(
+            f"X must hold at least {min_triplets} triplet(s). Got {len(triplets)}: X has shape "
+            f"{triplets.shape}."
+        )
     return triplets.reshape(-1, *triplets.shape[2:]), len(triplets)
 
 

@@ -164,7 +164,8 @@ class TestComparisonEmbedder:
             (TABLE, r"X must hold triplets.*\(60, 4\)\.$"),
             (INDICES, r"X must hold triplets.*\(120, 3\).*indices of samples, pass table\[X\]"),
             (TRIPLETS[:, :2], r"X must hold triplets.*\(120, 2, 4\)"),
-            (TRIPLETS[:0], "at least one triplet"),
+            (TRIPLETS[:1], r"at least 2 triplet\(s\). Got 1"),
+            (TRIPLETS[:0], r"at least 2 triplet\(s\). Got 0"),
             (np.full((9, 3, 2), "a"), "X must hold numbers"),
             (np.full((9, 3, 2), np.inf), "X contains infinity"),
             (None, "X must hold triplets"),
@@ -183,6 +184,9 @@ class TestComparisonEmbedder:
             model.transform(TRIPLETS)
         with pytest.raises(ValueError, match="pass table"):
             model.score(INDICES)
+        with pytest.raises(ValueError, match="at least 1 triplet"):
+            model.score(TRIPLETS[:0])
+        assert model.score(TRIPLETS[:1]) in (0, 1)
 
     def test_not_fitted(self, model):
         with pytest.raises(NotFittedError, match="ComparisonEmbedder"):
