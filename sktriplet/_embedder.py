@@ -635,9 +635,11 @@ class TripletEmbedder(
             return None, seen
         given = declare_classes(declared if classes is None else classes, seen, self.unlabeled)
         if declared is not None and not np.array_equal(given, declared):
+            added, missing = np.setdiff1d(given, declared), np.setdiff1d(declared, given)
             raise ValueError(
-                "classes must be the same in all calls of partial_fit. Got "
-                f"{given[:5].tolist()}, ... after {declared[:5].tolist()}, ..."
+                f"classes must be the same in all calls of partial_fit. Got {len(given)} classes "
+                f"after {len(declared)}; new: {added[:5].tolist()}, missing: "
+                f"{missing[:5].tolist()}."
             )
         return given, given
 

@@ -466,7 +466,9 @@ class TestPartialFit:
     def test_changed_classes(self, make_embedder, blobs):
         X, y = blobs
         embedder = make_embedder().partial_fit(X, y, classes=[0, 1, 2])
-        with pytest.raises(ValueError, match="same in all calls of partial_fit"):
+        with pytest.raises(
+            ValueError, match=r"same in all .* 4 classes after 3; new: \[3\], missing: \[\]"
+        ):
             embedder.partial_fit(X, y, classes=[0, 1, 2, 3])
         with pytest.raises(ValueError, match="y must hold labels in classes"):
             embedder.partial_fit(X, y + 1)
