@@ -17,6 +17,7 @@ from torch import nn
 
 from sktriplet._input_layout import ImageLayout, InputLayout, SequenceLayout, TableLayout
 from sktriplet._input_validation import convert, value_range
+from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
@@ -169,7 +170,7 @@ def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
 
 
 def partial_fit_scaler(
-    scaler: StandardScaler | None, X: NDArray | csr_array, layout: InputLayout
+    scaler: StandardScaler | None, X: NDArray | csr_array | LazySamples, layout: InputLayout
 ) -> StandardScaler:
     """Return the mean and scale of features, or of image channels, updated with more samples.
 
@@ -180,8 +181,12 @@ def partial_fit_scaler(
     scaler = copy.deepcopy(scaler) or StandardScaler(with_mean=False)
     n_samples = X.shape[0]
     size = X.size if issparse(X) else n_samples * prod(layout.shape)
-    for part in gen_batches(n_samples, max(1, 2**21 * n_samples // max(size, 1))):
-        chunk = X[part]
+    parts = gen_batches(n_samples, max(1, 2**21 * n_samples // max(size, 1)))
+
+    def read(part: slice) -> Any:
+        return np.asarray(X[part]) if isinstance(X, LazySamples) else X[part]
+
+    for _, chunk in read_ahead(read, parts, reading_threads(X)):
         if not issparse(chunk):
             chunk = layout.to_rows(chunk)
         else:

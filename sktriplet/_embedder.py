@@ -398,8 +398,9 @@ class TripletEmbedder(
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or images
             Training samples. Images have shape ``(n_samples, height, width)``, or additionally
             channels first or last. Images of type uint8 and sparse samples are converted
-            batch by batch. For sequences, see `input_shape`. A dict holds several inputs of a
-            custom `module`.
+            batch by batch. :class:`~sktriplet.datasets.LazySamples` and map-style datasets of
+            torch, which hold images or other arrays, are read batch by batch. For sequences, see
+            `input_shape`. A dict holds several inputs of a custom `module`.
         y : array-like of shape (n_samples,)
             Class labels.
 

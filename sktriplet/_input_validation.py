@@ -23,6 +23,7 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 from skorch.helper import SliceDict
+from torch.utils.data import Dataset
 
 from sktriplet._input_layout import (
     INTEGERS,
@@ -38,6 +39,7 @@ from sktriplet._labels import (
     find_missing,
     may_mark_unlabeled,
 )
+from sktriplet._lazy_samples import LazySamples
 from sktriplet._parameters import Interval, SequenceOf
 from sktriplet._table_encoder import (
     TableEncoder,
@@ -125,7 +127,14 @@ def validate_training_data(
         triplet exists.
     """
     owner = type(estimator).__name__
+    if y is None and isinstance(X, Dataset | LazySamples):
+        raise ValueError(
+            f"{owner} requires y to be passed, but the target y is None. Labels in the items of a "
+            "dataset are not used: pass those of all samples as an array, which torchvision's "
+            "datasets have as targets."
+        )
     y, is_labeled = _validate_labels(y, owner, estimator.unlabeled)
+    X = _wrap_datasets(X)
     validate = _validate_training_inputs if has_several_inputs(X) else _validate_training_samples
     X, layout, fitted_attributes = validate(estimator, X, y, reset=reset, is_chunk=is_chunk)
     classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
@@ -221,6 +230,13 @@ def _validate_training_inputs(
     }
     attributes["n_features_in_"] = sum(part["n_features_in_"] for part in parts.values())
     return SliceDict(**samples), layouts, attributes
+
+
+def _wrap_datasets(X: Any) -> Any:
+    """Return torch's datasets, alone or among several inputs, as lazy samples."""
+    if has_several_inputs(X):
+        return {name: _wrap_datasets(part) for name, part in X.items()}
+    return LazySamples(X) if isinstance(X, Dataset) else X
 
 
 def has_several_inputs(X: Any) -> bool:
@@ -374,7 +390,7 @@ def convert(
 
 def value_range(X: NDArray, max_samples: int = 100) -> tuple[float, float, bool]:
     """Return the least and the greatest value in some samples, and whether all are whole."""
-    some = X[:: -(-len(X) // max_samples)]
+    some = np.asarray(X[:: -(-len(X) // max_samples)])
     is_whole = some.dtype.kind in "iub" or bool((some == np.floor(some)).all())
     return float(some.min()), float(some.max()), is_whole
 
@@ -439,8 +455,10 @@ def set_fitted_attributes(estimator: Any, attributes: dict[str, Any]) -> None:
     vars(estimator).update(attributes)
 
 
-def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
+def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array | LazySamples:
     """Validate and encode samples for a fitted estimator. Sparse ones become a CSR matrix.
+
+    The values of lazy samples are checked later, when they are read.
 
     Raises
     ------
@@ -449,6 +467,7 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array:
     ValueError
         If X is not finite, or not consistent with the training data.
     """
+    X = _wrap_datasets(X)
     if has_several_inputs(X) or isinstance(estimator.input_shape_, dict):
         _check_inputs(estimator, X, reset=False)
         parts = {}
@@ -645,6 +664,10 @@ def _validate_array(
     ensure_min_samples: int = 1,
 ) -> Any:
     """Return X as an array of numbers, or unchanged if it has categorical features."""
+    if isinstance(X, LazySamples):
+        return _validate_lazy(
+            estimator, X, layout_type, reset=reset, ensure_min_samples=ensure_min_samples
+        )
     if encoder is not None and (encoder.is_categorical is not None or has_objects(X)):
         return _validate_mixed(
             estimator, X, encoder, reset=reset, ensure_min_samples=ensure_min_samples
@@ -671,6 +694,35 @@ def _validate_array(
     return X
 
 
+def _validate_lazy(
+    estimator: Any,
+    X: LazySamples,
+    layout_type: type[InputLayout],
+    *,
+    reset: bool,
+    ensure_min_samples: int,
+) -> LazySamples:
+    """Check the shape of samples that are not read yet."""
+    if layout_type.is_table and X.ndim > 2:
+        _raise_wrong_shape(estimator, X.shape)
+    if layout_type.is_table:
+        raise ValueError(
+            "X must be an array if it is a table. Got lazy samples, or a dataset, whose items have "
+            f"shape {X.shape[1:]}: pass them as an array, such as a memory map, and labels as y."
+        )
+    validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)
+    _check_n_samples(estimator, X, ensure_min_samples)
+    return X
+
+
+def _check_n_samples(estimator: Any, X: Any, n_min: int) -> None:
+    if len(X) < n_min:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {n_min} is "
+            f"required by {type(estimator).__name__}."
+        )
+
+
 def _validate_mixed(
     estimator: Any, X: Any, encoder: TableEncoder, *, reset: bool, ensure_min_samples: int
 ) -> Any:
@@ -680,11 +732,7 @@ def _validate_mixed(
     else:
         dtype = None if isinstance(X, np.ndarray) else object
         X = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
-    if len(X) < ensure_min_samples:
-        raise ValueError(
-            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
-            f"{ensure_min_samples} is required by {type(estimator).__name__}."
-        )
+    _check_n_samples(estimator, X, ensure_min_samples)
     for name, column in encoder.select(X, categorical=False):
         error = _column_error(name, column)
         if error is not None:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import validate_params
 from tqdm import tqdm
 
+from sktriplet._lazy_samples import LazySamples
 from sktriplet.exceptions import UnreadableImageWarning
+
+__all__ = ["LazySamples", "load_image", "load_image_folder"]
 
 # 16-bit images that stay below this level use an eighth of their range or less.
 MIN_16_BIT_LEVEL = 2**13

@@ -177,11 +177,11 @@ class TestCheckPairLabels:
 @pytest.mark.parametrize(
     ("X", "match"),
     [
-        (torch.utils.data.TensorDataset(torch.zeros(3, 2)), "Got TensorDataset"),
+        (torch.utils.data.DataLoader([1]), "Got DataLoader"),
         (pd.Series([np.zeros((4, 4))] * 3), "np.stack"),
         ("folder", "load_image_folder"),
     ],
-    ids=["dataset", "column of arrays", "path"],
+    ids=["loader", "column of arrays", "path"],
 )
 def test_unsupported_input_is_explained(X, match):
     with pytest.raises((TypeError, ValueError), match=f"X must hold numbers.*{match}"):

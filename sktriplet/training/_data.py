@@ -13,18 +13,20 @@ from skorch.helper import SliceDict
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, Subset
 
+from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
+
 
 class ArrayDataset(Dataset):
     """Samples and labels in arrays, converted to tensors on access.
 
-    Samples are not copied: a memory map stays on disk, and a sparse matrix is converted to
-    dense tensors batch by batch. If y is None, labels are zeros, because skorch's iterators yield
-    pairs. With cross-fitting, each sample is in a fold.
+    Samples are not copied: a memory map stays on disk, lazy samples are read, and a sparse matrix
+    is converted to dense tensors, batch by batch. If y is None, labels are zeros, because skorch's
+    iterators yield pairs. With cross-fitting, each sample is in a fold.
     """
 
     def __init__(
         self,
-        X: ArrayLike | csr_array,
+        X: ArrayLike | csr_array | LazySamples,
         y: ArrayLike | None = None,
         folds: NDArray | None = None,
     ):
@@ -32,7 +34,7 @@ class ArrayDataset(Dataset):
         self.parts: dict[str, ArrayDataset] = {}
         if isinstance(X, SliceDict):
             self.parts = {name: ArrayDataset(part) for name, part in X.items()}
-        else:
+        elif not isinstance(X, LazySamples):
             self.X = csr_array(X) if issparse(X) else np.asarray(X)
         self.y = np.zeros(len(self), dtype=np.int64) if y is None else np.asarray(y)
         self.folds = folds
@@ -50,6 +52,8 @@ class ArrayDataset(Dataset):
             # Older versions of SciPy cannot select a single row.
             several = [indices] if isinstance(indices, Integral) else indices
             batch = self.X[several].toarray().reshape(*labels.shape, self.X.shape[1])
+        elif isinstance(self.X, LazySamples):
+            batch = np.array(self.X[indices])
         elif isinstance(indices, np.ndarray) and self.X.flags.c_contiguous:
             # Twice as fast as indexing, but it would copy arrays of another order as a whole.
             batch = self.X.take(indices, axis=0)
@@ -65,7 +69,7 @@ def labels_of(dataset: Any) -> NDArray:
     return dataset.y
 
 
-def samples_of(dataset: Any) -> NDArray | csr_array:
+def samples_of(dataset: Any) -> NDArray | csr_array | LazySamples:
     """Return the samples of an `ArrayDataset` or of a subset of one."""
     if isinstance(dataset, Subset):
         return samples_of(dataset.dataset)[np.asarray(dataset.indices)]
@@ -83,8 +87,8 @@ def folds_of(dataset: Any) -> NDArray | None:
 class BatchLoader:
     """Loader that takes each batch as one slice: of the sampler, or of consecutive samples.
 
-    A :class:`torch.utils.data.DataLoader` fetches and collates single samples. The attribute
-    ``indices`` has the samples of the current batch.
+    A :class:`torch.utils.data.DataLoader` fetches and collates single samples. Lazy samples are
+    read ahead in their threads. The attribute ``indices`` has the samples of the current batch.
     """
 
     indices: Any = None
@@ -111,11 +115,20 @@ class BatchLoader:
         if batches is None:
             starts = range(0, len(self.dataset), self.batch_size)
             batches = (slice(start, start + self.batch_size) for start in starts)
-        for self.indices in batches:
-            yield self.dataset[self.indices]
+        n_threads = reading_threads(_base_samples(self.dataset))
+        for indices, batch in read_ahead(self.dataset.__getitem__, batches, n_threads):
+            self.indices = indices
+            yield batch
 
 
-def as_tensor(array: NDArray | csr_array | SliceDict) -> Any:
+def _base_samples(dataset: Any) -> Any:
+    """Return all samples of the dataset of which this one may be a subset."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return getattr(dataset, "X", None)
+
+
+def as_tensor(array: NDArray | csr_array | LazySamples | SliceDict) -> Any:
     """Return a dense tensor, sharing memory with the array where torch may write to it.
 
     Several inputs become a dict of tensors. Arrays with negative strides, which torch does not
@@ -123,5 +136,5 @@ def as_tensor(array: NDArray | csr_array | SliceDict) -> Any:
     """
     if isinstance(array, SliceDict):
         return {name: as_tensor(part) for name, part in array.items()}
-    dense = csr_array(array).toarray() if issparse(array) else array
+    dense = csr_array(array).toarray() if issparse(array) else np.asarray(array)
     return torch.from_numpy(np.require(dense, requirements=["C", "W"]))

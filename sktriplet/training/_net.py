@@ -21,6 +21,7 @@ from skorch.utils import to_tensor
 from torch import Tensor
 from torch.utils.data import Subset
 
+from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
 from sktriplet.exceptions import CollapseWarning, DivergenceError, InvalidParameterError
 from sktriplet.losses import TripletNCALoss
 from sktriplet.losses._base import accepts_stacks
@@ -515,13 +516,16 @@ class TripletNet(NeuralNet):
             if parameters and not any(item.requires_grad for item in parameters):
                 module.eval()
 
-    def embed(self, X: NDArray | csr_array, chunk_size: int | None = None) -> NDArray[np.float32]:
+    def embed(
+        self, X: NDArray | csr_array | LazySamples, chunk_size: int | None = None
+    ) -> NDArray[np.float32]:
         """Compute embeddings in evaluation mode, chunk by chunk.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, ...), or CSR matrix
-            Samples. A sparse matrix is converted to dense arrays chunk by chunk.
+        X : ndarray of shape (n_samples, ...), LazySamples, or CSR matrix
+            Samples. Lazy samples are read, and a sparse matrix is converted to dense arrays, chunk
+            by chunk.
         chunk_size : int, default=None
             Number of samples per chunk, which affects memory only. None uses 4096, or fewer
             if samples are large.
@@ -541,10 +545,12 @@ class TripletNet(NeuralNet):
         embeddings, n_samples = np.empty((0, 0), np.float32), X.shape[0]
         try:
             with torch.inference_mode():
-                for start in range(0, max(n_samples, 1), chunk_size):
-                    part = slice(start, start + chunk_size)
-                    chunk = self.infer(as_tensor(X[part]))
-                    if start == 0:
+                starts = range(0, max(n_samples, 1), chunk_size)
+                parts = (slice(start, start + chunk_size) for start in starts)
+                chunks = read_ahead(lambda part: as_tensor(X[part]), parts, reading_threads(X))
+                for part, samples in chunks:
+                    chunk = self.infer(samples)
+                    if part.start == 0:
                         embeddings = np.empty((n_samples, *chunk.shape[1:]), np.float32)
                     embeddings[part] = chunk.float().cpu()
         finally:

@@ -7,6 +7,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from torch.utils.data import Subset
 
+from sktriplet._lazy_samples import LazySamples
 from sktriplet.training._data import ArrayDataset, BatchLoader, as_tensor, labels_of, samples_of
 
 
@@ -137,6 +138,37 @@ class TestSubset:
     def test_batch_loader(self):
         loader = BatchLoader(self.part, 2)
         assert [samples.tolist() for samples, _ in loader] == [[50, 30], [10]]
+
+
+class TestLazySamples:
+    X = np.arange(24, dtype=np.uint8).reshape(6, 2, 2)
+
+    @pytest.mark.parametrize("indices", [2, slice(1, 3), [0, 2], np.array([2, 2, 0]), []], ids=str)
+    def test_same_as_array(self, indices):
+        batch, labels = ArrayDataset(LazySamples(self.X), np.arange(6))[indices]
+        assert_array_equal(batch, self.X[indices])
+        assert_array_equal(labels, np.arange(6)[indices])
+        assert batch.dtype == torch.uint8
+        batch.zero_()
+        assert self.X[2, 1, 1] == 11, "networks may write to their input"
+
+    def test_samples_of_is_lazy(self):
+        samples = samples_of(Subset(ArrayDataset(LazySamples(self.X)), np.array([1, 0])))
+        assert isinstance(samples, LazySamples)
+        assert_array_equal(as_tensor(samples), self.X[[1, 0]])
+
+    @pytest.mark.parametrize("n_jobs", [None, 3])
+    @pytest.mark.parametrize("sampler", [None, [np.array([4, 0, 0]), np.array([2])] * 5])
+    def test_batch_loader(self, sampler, n_jobs):
+        """While a batch is used, its indices are known, also if other batches are being read."""
+        dataset = Subset(ArrayDataset(LazySamples(self.X, n_jobs), np.arange(6)), [5, 4, 3, 2, 1])
+        loader = BatchLoader(dataset, 2, sampler)
+        n_batches = 0
+        for batch, labels in loader:
+            assert_array_equal(batch, self.X[:0:-1][loader.indices])
+            assert_array_equal(labels, np.arange(5, 0, -1)[loader.indices])
+            n_batches += 1
+        assert n_batches == len(loader)
 
 
 @pytest.mark.parametrize("n_labels", [2, 4])
