@@ -1,4 +1,4 @@
-"""Loading images from files and class folders."""
+"""Loading images from files and class folders, at once or batch by batch."""
 
 import os
 import warnings
@@ -28,6 +28,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
     {
         "path": [str, os.PathLike],
         "memmap": [str, os.PathLike, None],
+        "lazy": ["boolean"],
         "return_paths": ["boolean"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -39,10 +40,11 @@ def load_image_folder(
     shape: tuple[int, ...] = (64, 64, 3),
     memmap: str | os.PathLike[str] | None = None,
     *,
+    lazy: bool = False,
     return_paths: bool = False,
     n_jobs: int | None = None,
     verbose: bool = True,
-) -> tuple[NDArray, ...]:
+) -> tuple[Any, ...]:
     r"""Load images that are stored in one folder per class.
 
     ::
@@ -70,18 +72,23 @@ def load_image_folder(
         existing file is replaced once all images are loaded. Open it again with
         ``numpy.load(memmap, mmap_mode="r")``; the labels are not stored in it. If some files
         cannot be read, the images are copied once, which temporarily takes twice the space.
+    lazy : bool, default=False
+        If True, images are read from the files whenever they are needed, for datasets that fit
+        neither into memory nor, once more, onto the disk. The files must not change.
     return_paths : bool, default=False
         If True, also return the path of each image.
     n_jobs : int, default=None
-        Number of threads that read files, or of processes if :func:`joblib.parallel_config`
-        selects a process-based backend. None means 1 unless in such a context.
+        Number of threads that read files, also later if ``lazy=True``, or of processes if
+        :func:`joblib.parallel_config` selects a process-based backend. None means 1 unless in such
+        a context.
     verbose : bool, default=True
         If True, show a progress bar.
 
     Returns
     -------
     images : ndarray of shape (n_images, \*shape), dtype=uint8
-        Loaded images, as a read-only :class:`numpy.memmap` if ``memmap`` is given.
+        Loaded images: a read-only :class:`numpy.memmap` if ``memmap`` is given, or
+        `LazySamples` if ``lazy=True``.
     labels : ndarray of shape (n_images,)
         Names of the class folders.
     paths : ndarray of shape (n_images,)
@@ -99,12 +106,13 @@ def load_image_folder(
         If ``path`` is not a folder.
     ValueError
         If ``shape`` is not an image shape, no class folder contains files, or no file can
-        be read.
+        be read. If ``memmap`` is given and ``lazy=True``.
 
     Warns
     -----
     UnreadableImageWarning
-        If some files cannot be read. They are skipped.
+        If some files cannot be read. They are skipped. With ``lazy=True``, only the beginning of
+        a file is checked; an error is raised if the rest of it cannot be read later.
     UserWarning
         If all 16-bit images use the lower bits only, as 12-bit data do, which leaves few gray
         levels.
@@ -128,28 +136,34 @@ def load_image_folder(
     _check_pillow()
     shape = _check_shape(shape)
     files, labels = _list_files(Path(path))
+    if lazy and memmap is not None:
+        raise ValueError(f"lazy=True writes no file. Got memmap={memmap!r}: pass one of both.")
     if memmap is not None and Path(memmap).is_dir():
         raise IsADirectoryError(f"memmap must be a file. Got the folder {str(memmap)!r}.")
     loaded: list[int] = []
     failed: dict[str, str] = {}
     largest_level = 0
-    with closing(_ArrayWriter(len(files), shape, memmap)) as writer:
+    read = _check_image if lazy else _read_image
+    with closing(_ArrayWriter(0 if lazy else len(files), shape, memmap)) as writer:
         results = Parallel(n_jobs, prefer="threads", return_as="generator")(
-            delayed(_read_image)(file, shape) for file in files
+            delayed(read)(file, shape) for file in files
         )
         progress = tqdm(results, total=len(files), unit="image", disable=not verbose)
         for i, result in enumerate(progress):
             if isinstance(result, str):
-                failed[str(files[i])] = result
+                failed[files[i]] = result
             else:
                 image, level = result
                 largest_level = max(largest_level, level)
-                writer.append(image)
+                if image is not None:
+                    writer.append(image)
                 loaded.append(i)
         reasons = _format_failures(failed)
         if not loaded:
             raise ValueError(f"None of the files in {path} could be read.{reasons}")
-        images = writer.finish()
+        images: Any = writer.finish()
+    if lazy:
+        images = LazySamples(_ImageFiles([files[i] for i in loaded], shape), n_jobs)
     if failed:
         message = f"{len(failed)} of {len(files)} files could not be read and are skipped.{reasons}"
         # The caller is one level farther up because of the decorator.
@@ -163,7 +177,7 @@ def load_image_folder(
         )
     if not return_paths:
         return images, labels[loaded]
-    return images, labels[loaded], np.array([str(files[i]) for i in loaded])
+    return images, labels[loaded], np.array([files[i] for i in loaded])
 
 
 def load_image(
@@ -214,10 +228,10 @@ def load_image(
     ((32, 32, 3), dtype('uint8'), [255, 0, 0])
     """
     _check_pillow()
-    shape, path = _check_shape(shape), Path(file)
-    if not path.exists():
+    shape = _check_shape(shape)
+    if not Path(file).exists():
         raise FileNotFoundError(f"file must be an image. Got {str(file)!r}, which does not exist.")
-    result = _read_image(path, shape)
+    result = _read_image(os.fspath(file), shape)
     if isinstance(result, str):
         raise ValueError(f"file must be an image. Got {str(file)!r}, which raised {result}")
     return result[0]
@@ -243,14 +257,17 @@ def _check_shape(shape: Any) -> tuple[int, ...]:
     return sides
 
 
-def _list_files(path: Path) -> tuple[list[Path], NDArray[np.str_]]:
-    """Return the files in all class folders, sorted, and their classes."""
+def _list_files(path: Path) -> tuple[list[str], NDArray[np.str_]]:
+    """Return the files in all class folders, sorted, and their classes.
+
+    A Path takes ten times the memory of a string.
+    """
     if not path.is_dir():
         raise NotADirectoryError(
             "path must be a folder that contains one folder of images per class. Got "
             f"{str(path)!r}, which {'is a file' if path.exists() else 'does not exist'}."
         )
-    files: list[Path] = []
+    files: list[str] = []
     labels: list[str] = []
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
@@ -260,7 +277,7 @@ def _list_files(path: Path) -> tuple[list[Path], NDArray[np.str_]]:
             for file in folder.rglob("*")
             if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
         )
-        files += found
+        files += map(str, found)
         labels += [folder.name] * len(found)
     if not files:
         raise ValueError(
@@ -270,7 +287,7 @@ def _list_files(path: Path) -> tuple[list[Path], NDArray[np.str_]]:
     return files, np.array(labels)
 
 
-def _read_image(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], int] | str:
+def _read_image(file: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], int] | str:
     """Return the image and its largest 16-bit level, or the reason why it cannot be read."""
     from PIL import Image, ImageOps
 
@@ -296,6 +313,38 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], 
     except Exception as error:  # broken files raise arbitrary exceptions
         return f"{type(error).__name__}: {error}"
     return np.asarray(image).reshape(shape), largest_level
+
+
+def _check_image(file: str, shape: tuple[int, ...]) -> tuple[None, int] | str:
+    """Return the largest 16-bit level of an image, or the reason why it cannot be identified."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as opened:
+            mode, tile = opened.mode, str(opened.tile)
+    except Exception as error:  # broken files raise arbitrary exceptions
+        return f"{type(error).__name__}: {error}"
+    if mode != "F" and not mode.startswith("I") and ";16" not in tile:
+        return None, 0
+    result = _read_image(file, shape)  # The header does not tell the levels.
+    return result if isinstance(result, str) else (None, result[1])
+
+
+class _ImageFiles:
+    """Sequence of images that are read from their files."""
+
+    def __init__(self, files: list[str], shape: tuple[int, ...]):
+        self.files = [os.path.abspath(file) for file in files]
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        result = _read_image(self.files[index], self.shape)
+        if isinstance(result, str):
+            raise ValueError(f"The image {self.files[index]} cannot be read: {result}")
+        return result[0]
 
 
 def _to_uint8(gray: NDArray) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 import builtins
 import os
+import pickle
 import warnings
 
 import joblib
@@ -8,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sktriplet import TripletEmbedder
-from sktriplet.datasets import load_image, load_image_folder
+from sktriplet.datasets import LazySamples, load_image, load_image_folder
 from sktriplet.exceptions import InvalidParameterError, UnreadableImageWarning
 
 Image = pytest.importorskip("PIL.Image")
@@ -190,6 +191,7 @@ class TestPath:
     [
         ("path", None),
         ("memmap", 5),
+        ("lazy", None),
         ("return_paths", "yes"),
         ("n_jobs", 1.5),
         ("verbose", "no"),
@@ -310,6 +312,95 @@ class TestMemmap:
         images, labels = load(folder, memmap=tmp_path / "images.npy")
         embedder = TripletEmbedder(2, max_epochs=1, random_state=0).fit(images, labels)
         assert embedder.score(images, labels) == 1
+
+
+class TestLazy:
+    @pytest.fixture
+    def photographs(self, folder):
+        """With every kind of conversion that the eager loader does."""
+        rng = np.random.default_rng(0)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        save(folder / "red" / "rotated.jpg", rng.integers(0, 256, (90, 60, 3)), exif=exif)
+        save(folder / "red" / "transparent.png", rng.integers(0, 256, (20, 30, 4)))
+        gray = rng.integers(0, 65536, (9, 9)).astype(np.uint16)
+        Image.fromarray(gray).save(folder / "green" / "16-bit.png")
+        return folder
+
+    @pytest.mark.parametrize("shape", [(8, 6), (8, 6, 1), (8, 6, 3), (8, 6, 4)])
+    @pytest.mark.parametrize("n_jobs", [None, 2])
+    def test_same_as_in_memory(self, photographs, shape, n_jobs):
+        images, labels, paths = load(photographs, shape, return_paths=True)
+        lazy, *others = load(photographs, shape, lazy=True, return_paths=True, n_jobs=n_jobs)
+        assert isinstance(lazy, LazySamples)
+        assert lazy.shape == images.shape
+        assert lazy.dtype == images.dtype
+        assert lazy.n_jobs == n_jobs
+        assert_array_equal(np.asarray(lazy), images)
+        assert_array_equal(others, [labels, paths])
+
+    def test_files_are_not_read(self, folder):
+        """Until they are needed, except for the beginning, and for the first one."""
+        images, _ = load(folder, lazy=True)
+        save(folder / "red" / "b.png", plain((1, 2, 3)))
+        assert images[4][0, 0].tolist() == [1, 2, 3]
+
+    def test_unreadable(self, folder):
+        (folder / "green" / "0.png").write_bytes(b"")
+        (folder / "red" / "readme.txt").write_text("all red")
+        Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(folder / "red" / "float.tiff")
+        with pytest.warns(UnreadableImageWarning, match="^3 of 9 files") as caught:
+            images, labels = load(folder, lazy=True)
+        assert caught[0].filename == __file__
+        with pytest.warns(UnreadableImageWarning) as eager:
+            expected, _ = load(folder)
+        assert caught[0].message.reasons == eager[0].message.reasons
+        assert_array_equal(np.asarray(images), expected)
+        assert len(labels) == 6
+
+    def test_truncated(self, folder):
+        file = folder / "red" / "c.png"
+        save(file, np.random.default_rng(0).integers(0, 256, (30, 30, 3)))
+        file.write_bytes(file.read_bytes()[:500])
+        images, labels = load(folder, lazy=True)
+        with pytest.raises(ValueError, match=rf"^The image {file} cannot be read: OSError"):
+            np.asarray(images)
+        with pytest.raises(ValueError, match=r"c\.png cannot be read"):
+            TripletEmbedder(2, max_epochs=1).fit(images, labels)
+
+    def test_deleted(self, folder):
+        images, _ = load(folder, lazy=True)
+        (folder / "green" / "b.png").unlink()
+        with pytest.raises(ValueError, match=r"b\.png cannot be read: FileNotFoundError"):
+            images[1]
+
+    def test_no_readable_file(self, tmp_path):
+        (tmp_path / "red").mkdir()
+        (tmp_path / "red" / "1.png").write_text("x")
+        with pytest.raises(ValueError, match=r"^None of the files "):
+            load(tmp_path, lazy=True)
+
+    def test_12_bits_in_16(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(levels).save(tmp_path / "a" / "1.png")
+        with pytest.warns(UserWarning, match=r"16-bit .*4095"):
+            load_image_folder(tmp_path, (8, 8), lazy=True, verbose=False)
+
+    def test_memmap(self, folder, tmp_path):
+        with pytest.raises(ValueError, match=r"^lazy=True writes no file.* memmap='images"):
+            load(folder, lazy=True, memmap="images.npy")
+
+    def test_relative_path(self, folder, monkeypatch):
+        monkeypatch.chdir(folder.parent)
+        images, _ = load("images", lazy=True)
+        monkeypatch.chdir(folder)
+        assert_array_equal(np.asarray(images), load(folder)[0])
+
+    def test_pickle(self, folder):
+        images, _ = load(folder, lazy=True)
+        restored = pickle.loads(pickle.dumps(images[2:]))
+        assert_array_equal(np.asarray(restored), load(folder)[0][2:])
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
