@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
 from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
+from sktriplet.display import NeighborsDisplay
 from sktriplet.exceptions import InputRangeWarning, InvalidParameterError
 from sktriplet.training import ResumableCheckpoint, TripletNet
 
@@ -451,6 +452,19 @@ class TestEmbedderErrors:
             embedder.set_params(net=net).fit(LazySamples(items, n_jobs), y)
         assert not epochs
         assert not hasattr(embedder, "net_")
+
+
+def test_neighbors_display_reads_few_images(images, embedder):
+    pytest.importorskip("matplotlib").use("agg")
+    X, y = images
+    embeddings = embedder.set_params(max_epochs=1).fit_transform(X, y)
+    recorder = Recorder(X)
+    display = NeighborsDisplay.from_predictions(
+        embeddings, y, LazySamples(recorder), queries=[0, 5], n_neighbors=3
+    )
+    expected = NeighborsDisplay.from_predictions(embeddings, y, X, queries=[0, 5], n_neighbors=3)
+    assert_array_equal(display.images, expected.images)
+    assert len(recorder.read) <= 1 + 2 * 4
 
 
 class TestModelSelection:

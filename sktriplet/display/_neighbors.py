@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length, column_or_1d
 
 from sktriplet.display._axes import CORRECT, INCORRECT, make_grid
 
@@ -121,14 +121,15 @@ class NeighborsDisplay:
         display : NeighborsDisplay
             Display with the plot.
         """
-        points = check_array(embeddings, input_name="embeddings")
-        labels, pictures = column_or_1d(y), _to_images(images)
-        check_consistent_length(points, labels, pictures)
+        points, labels = check_array(embeddings, input_name="embeddings"), column_or_1d(y)
+        check_consistent_length(points, labels, images)
         if queries is None:
             queries = np.sort(np.unique(labels, return_index=True)[1])[:8]
         indices = np.arange(len(labels))[np.atleast_1d(queries)]  # resolves -1 and masks
         shown = np.column_stack([indices, _nearest(points, indices, n_neighbors)])
-        return cls(pictures[shown], labels[shown]).plot(ax=ax)
+        rows, positions = np.unique(shown, return_inverse=True)
+        pictures = _to_images(_safe_indexing(images, rows))  # Others may not be in memory.
+        return cls(pictures[positions.reshape(shown.shape)], labels[shown]).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
         """Plot one row of images per query.
@@ -174,7 +175,7 @@ def _to_images(images: ArrayLike) -> NDArray:
         if side * side != images.shape[1]:
             raise ValueError(
                 "images must have shape (n_samples, height, width[, channels]) or be flattened "
-                f"from square images. Got shape {images.shape}."
+                f"from square images. Got samples of shape {images.shape[1:]}."
             )
         return images.reshape(-1, side, side)
     if images.ndim == 4 and images.shape[3] not in CHANNELS:

@@ -73,7 +73,7 @@ def test_neighbors_channels(digits):
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        ({"images": np.zeros((600, 63))}, r"^images must .* Got shape \(600, 63\)"),
+        ({"images": np.zeros((600, 63))}, r"^images must .* Got samples of shape \(63,\)"),
         ({"images": np.zeros((3, 8, 8))}, r"inconsistent numbers of samples: \[600, 600, 3\]"),
         ({"n_neighbors": 600}, r"^n_neighbors must .*600\. Got 600"),
         ({"n_neighbors": 0}, r"^n_neighbors must .* Got 0"),
