@@ -867,7 +867,10 @@ def _check_supported(X: Any, argument: str) -> None:
 
 def _has_dates(column: Any) -> bool:
     is_of_objects = getattr(getattr(column, "dtype", None), "kind", None) == "O"
-    return is_of_objects and any(isinstance(value, TEMPORAL_TYPES) for value in column)
+    return is_of_objects and any(
+        isinstance(value, TEMPORAL_TYPES) and value == value  # NaT is a missing value.
+        for value in column
+    )
 
 
 def _validate_labels(
