@@ -229,6 +229,7 @@ class TestMemory:
         embedder = TripletEmbedder(
             max_epochs=1, n_members=1, hidden_layer_sizes=(4,), early_stopping=True
         )
+        embedder.fit(samples[:100], labels[:100]).score(samples[:100], labels[:100])  # imports
         tracemalloc.start()
         embedder.fit(samples, labels).score(samples[:100], labels[:100])
         embedder.transform(samples)

@@ -550,6 +550,7 @@ class TripletNet(NeuralNet):
                 chunks = read_ahead(lambda part: as_tensor(X[part]), parts, reading_threads(X))
                 for part, samples in chunks:
                     chunk = self.infer(samples)
+                    del samples  # before the next ones are read
                     if part.start == 0:
                         embeddings = np.empty((n_samples, *chunk.shape[1:]), np.float32)
                     embeddings[part] = chunk.float().cpu()
