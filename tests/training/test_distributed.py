@@ -219,7 +219,8 @@ class TestTwoProcesses:
     def test_early_stopping_agrees(self, reports):
         first, second = (report["scores"] for report in reports[:2])
         assert first == second
-        assert first[-1] < max(first), "the best epoch was restored"
+        tol = TripletEmbedder().tol
+        assert first[-1] < max(first[:-1]) + tol, "an epoch before the last one was restored"
 
     @pytest.mark.parametrize("parameter", ["random_state", "y"])
     def test_disagreement_raises_in_both(self, reports, parameter):
