@@ -121,7 +121,8 @@ class MLPEnsemble(nn.Module):
         )
         # One layer for all members, whose maps are orthogonal to each other.
         n_outputs = n_members * self.widths[0]
-        self.skip = nn.Linear(n_features, n_outputs, bias=False, dtype=DTYPE)
+        # Without nn.Linear's own initial weights, which would be drawn from the global generator.
+        self.skip = nn.utils.skip_init(nn.Linear, n_features, n_outputs, bias=False, dtype=DTYPE)
         nn.init.orthogonal_(self.skip.weight, generator=generator)
 
     def hidden(self, X: Tensor) -> Tensor:

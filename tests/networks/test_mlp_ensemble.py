@@ -149,6 +149,11 @@ class TestMLPEnsemble:
         assert torch.equal(first, initial_weights(make, seed=0))
         assert not torch.equal(first, initial_weights(make, seed=1))
 
+    def test_global_generator_is_not_used(self, make_generator):
+        state = torch.get_rng_state()
+        MLPEnsemble((4,), 8, (5,), n_members=2, generator=make_generator())
+        assert torch.equal(torch.get_rng_state(), state)
+
     @pytest.mark.parametrize("n_members", [1, 2, 3, 8])
     def test_half_of_the_members_are_encoded(self, n_members):
         edges = np.tile(np.arange(3), (4, 1))
