@@ -155,6 +155,12 @@ class ComparisonEmbedder(
             If X is invalid or not consistent with the training data.
         """
         check_is_fitted(self)
+        shape = getattr(X, "shape", ())
+        if len(shape) == len(self.input_shape_) + 2:
+            raise ValueError(
+                "transform takes samples, not triplets. Got an array of shape "
+                f"{tuple(shape)}: pass the table of samples."
+            )
         return self.estimator_.transform(X)
 
     def score(self, X: Any, y: Any = None) -> float:
