@@ -60,11 +60,11 @@ STYLES = {
 NO_TEXT = r"caps|titling|symbol|math|initials|keyboard|oblique|italic|slanted|STIX(?!General)"
 UNASSIGNED = "\U0010ffff"
 CAP_HEIGHT, BASELINE = 12, 18
-# Letters are one class if this share of the typefaces draws them alike, such as Latin A and Greek
-# Alpha. A typeface is left out if it draws this share of its letters like an earlier one.
-MIN_SHARE = 0.5
-# Mean difference, relative to the mean of the images, of glyphs that are alike.
-MAX_DIFFERENCE = 0.15
+# Letters such as Latin A and Greek Alpha form one class if their glyphs match in at least this
+# fraction of the typefaces. Typefaces are duplicates if this fraction of their glyphs matches.
+MIN_MATCHING_FRACTION = 0.5
+# Maximum mean absolute difference of matching glyphs, relative to their mean intensity.
+MAX_RELATIVE_DIFFERENCE = 0.15
 
 
 @dataclass
@@ -149,7 +149,8 @@ def letters() -> Iterator[tuple[NDArray[np.uint8], int, str]]:
         for styles in read_typefaces(package):
             regular = draw_letters(styles["regular"])
             if is_text(regular) and not any(
-                share_alike(regular, other["regular"]) >= MIN_SHARE for other in typefaces.values()
+                matching_fraction(regular, other["regular"]) >= MIN_MATCHING_FRACTION
+                for other in typefaces.values()
             ):
                 typefaces[package] = {name: draw_letters(file) for name, file in styles.items()}
                 break
@@ -212,31 +213,31 @@ def is_text(glyphs: Glyphs) -> bool:
     latin = LETTERS[:26]
     if any(letter not in glyphs or letter.lower() not in glyphs for letter in latin):
         return False
-    alike = [are_alike(glyphs[letter], glyphs[letter.lower()]) for letter in latin]
-    return sum(alike) < MIN_SHARE * len(latin)
+    matches = [glyphs_match(glyphs[letter], glyphs[letter.lower()]) for letter in latin]
+    return sum(matches) < MIN_MATCHING_FRACTION * len(latin)
 
 
-def are_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Return whether two glyphs differ little."""
+def glyphs_match(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Return whether two glyphs are nearly identical."""
     difference = np.abs(one.astype(int) - other).mean()
-    return bool(2 * difference <= MAX_DIFFERENCE * (one.mean() + other.mean()))
+    return bool(2 * difference <= MAX_RELATIVE_DIFFERENCE * (one.mean() + other.mean()))
 
 
-def share_alike(one: Glyphs, other: Glyphs) -> float:
-    """Return the share of the letters of both typefaces that are alike."""
+def matching_fraction(one: Glyphs, other: Glyphs) -> float:
+    """Return the fraction of the letters in both typefaces whose glyphs match."""
     shared = [letter for letter in one if letter in other]
-    return float(np.mean([are_alike(one[letter], other[letter]) for letter in shared]))
+    return float(np.mean([glyphs_match(one[letter], other[letter]) for letter in shared]))
 
 
 def merge_homoglyphs(typefaces: list[Glyphs]) -> dict[str, str]:
-    """Return, for each letter, the first letter that most typefaces draw like it, often itself."""
+    """Map each letter to the first one whose glyphs match its own in most typefaces."""
     class_of: dict[str, str] = {}
     for letter in LETTERS:
         class_of[letter] = letter
         for earlier in [earlier for earlier, kept in class_of.items() if earlier == kept][:-1]:
             both = [glyphs for glyphs in typefaces if letter in glyphs and earlier in glyphs]
-            alike = [are_alike(glyphs[letter], glyphs[earlier]) for glyphs in both]
-            if both and np.mean(alike) >= MIN_SHARE:
+            matches = [glyphs_match(glyphs[letter], glyphs[earlier]) for glyphs in both]
+            if both and np.mean(matches) >= MIN_MATCHING_FRACTION:
                 class_of[letter] = earlier
                 break
     return class_of
