@@ -1,6 +1,7 @@
 """Random augmentations of image batches, drawn independently for each image."""
 
 from collections.abc import Callable
+from math import log1p, radians
 
 import torch
 from torch import Tensor
@@ -10,6 +11,60 @@ Augmentation = Callable[[Tensor], Tensor]
 
 # Maximum shift and maximum side of the erased rectangle, as fractions of the image's sides.
 MAX_SHIFT, MAX_ERASED = 1 / 8, 1 / 2
+
+# Maximum rotation, relative change of size, and shift as a fraction of the image's sides.
+AFFINE_ROTATION, AFFINE_SCALING, AFFINE_SHIFT = radians(10), 0.1, 0.08
+
+
+def affine(images: Tensor) -> Tensor:
+    """Rotate, scale and shift each image slightly.
+
+    The rotation is uniform between -10 and 10 degrees, the shift uniform up to 8% of the height and
+    of the width in either direction, and the scale log-uniform between 1 / 1.1 and 1.1, as for
+    images of objects that are not perfectly aligned. Pixels are interpolated bilinearly, and
+    uncovered ones have the value of the nearest pixel of the border. Pixels remain square in
+    images that are not.
+
+    Parameters
+    ----------
+    images : Tensor of shape (B, C, H, W)
+        Images of any dtype, on any device. Not modified.
+
+    Returns
+    -------
+    augmented : Tensor of shape (B, C, H, W)
+        New tensor of the same dtype, device and memory format, computed in float32. Integers are
+        rounded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktriplet.augmentation import affine
+    >>> _ = torch.manual_seed(0)
+    >>> images = torch.zeros(100, 1, 9, 9, dtype=torch.uint8)
+    >>> images[:, 0, 4] = 255  # a horizontal line
+    >>> augmented = affine(images)
+    >>> augmented.shape, augmented.dtype
+    (torch.Size([100, 1, 9, 9]), torch.uint8)
+    """
+    _check_images(images)
+    n_images, _, height, width = images.shape
+    if not n_images:
+        return images.clone()
+
+    def draw(maximum: float) -> Tensor:
+        return (2 * _uniform(n_images, images.device) - 1) * maximum
+
+    angle, scale = draw(AFFINE_ROTATION), draw(log1p(AFFINE_SCALING)).exp()
+    cos, sin, aspect = angle.cos() * scale, angle.sin() * scale, height / width
+    # Sides have a length of 2 in the coordinates of the grid.
+    rows = [cos, -sin * aspect, 2 * draw(AFFINE_SHIFT), sin / aspect, cos, 2 * draw(AFFINE_SHIFT)]
+    transforms = torch.stack(rows, dim=1).reshape(n_images, 2, 3)
+    grid = F.affine_grid(transforms, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    if not images.is_floating_point():
+        moved = moved.round_()
+    return moved.to(images.dtype).contiguous(memory_format=_memory_format(images))
 
 
 def flip(images: Tensor) -> Tensor:
@@ -104,6 +159,7 @@ def crop_flip_erase(images: Tensor) -> Tensor:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
+    "affine": affine,
     "flip": flip,
     "crop_erase": crop_erase,
     "crop_flip_erase": crop_flip_erase,

@@ -1,10 +1,11 @@
 import itertools
+from math import exp, log, radians
 
 import numpy as np
 import pytest
 import torch
 
-from sktriplet.augmentation import AUGMENTATIONS, crop_erase, crop_flip_erase, flip
+from sktriplet.augmentation import AUGMENTATIONS, affine, crop_erase, crop_flip_erase, flip
 
 every_augmentation = pytest.mark.parametrize("augment", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
 
@@ -94,6 +95,56 @@ def test_flip_definition():
         assert torch.equal(image, original) != torch.equal(image, original.flip(2))
 
 
+def value_at(image, row, column):
+    """Interpolate an image bilinearly; beyond its border, it has the values of its border."""
+    height, width = image.shape
+    row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
+    top, left = min(int(row), max(height - 2, 0)), min(int(column), max(width - 2, 0))
+    down, right = row - top, column - left
+    weights = np.outer([1 - down, down], [1 - right, right])[: height - top, : width - left]
+    return (weights * image[top : top + 2, left : left + 2]).sum()
+
+
+def transformed(image, angle, scale, shift_down, shift_right):
+    """Rotate, scale and shift an image about its center, pixel by pixel."""
+    height, width = image.shape
+    result = np.empty((height, width))
+    for row, column in itertools.product(range(height), range(width)):
+        y, x = row - (height - 1) / 2, column - (width - 1) / 2
+        source_x = scale * (np.cos(angle) * x - np.sin(angle) * y) + shift_right * width
+        source_y = scale * (np.sin(angle) * x + np.cos(angle) * y) + shift_down * height
+        result[row, column] = value_at(
+            image, source_y + (height - 1) / 2, source_x + (width - 1) / 2
+        )
+    return result
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 9, 9), (5, 2, 6, 13), (5, 1, 16, 5)], ids=str)
+def test_affine_definition(shape):
+    images = torch.rand(shape)
+    torch.manual_seed(0)
+    angle, scale, right, down = (2 * torch.rand(4, len(images)) - 1).double().numpy()
+    expected = [
+        [
+            transformed(
+                channel.numpy(),
+                radians(10) * angle[i],
+                exp(log(1.1) * scale[i]),
+                0.08 * down[i],
+                0.08 * right[i],
+            )
+            for channel in images[i]
+        ]
+        for i in range(len(images))
+    ]
+    np.testing.assert_allclose(seeded(affine, images), expected, atol=1e-5)
+
+
+def test_affine_keeps_constant_images():
+    images = torch.full((50, 3, 7, 9), 200, dtype=torch.uint8)
+    assert torch.equal(affine(images), images)
+
+
 @pytest.mark.parametrize("augment", [flip, crop_flip_erase])
 def test_flip_probability(augment):
     images = torch.zeros(1000, 1, 8, 8)
@@ -139,14 +190,18 @@ def test_seed(augment):
 @every_augmentation
 def test_seed_across_dtypes(augment):
     images = distinct_pixels((20, 1, 8, 8), torch.uint8)
-    assert torch.equal(seeded(augment, images).float(), seeded(augment, images.float()))
+    same_pixels = seeded(augment, images.float())
+    if augment is affine:  # It interpolates, and rounds integers.
+        same_pixels = same_pixels.round()
+    assert torch.equal(seeded(augment, images).float(), same_pixels)
 
 
 @pytest.mark.gpu
 @every_augmentation
 def test_seed_across_devices(augment):
     images = distinct_pixels((30, 3, 12, 12))
-    assert torch.equal(seeded(augment, images), seeded(augment, images.cuda()).cpu())
+    on_gpu = seeded(augment, images.cuda()).cpu()
+    torch.testing.assert_close(on_gpu, seeded(augment, images), rtol=1e-5, atol=1e-3)
 
 
 @every_augmentation
