@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.networks._precision import DTYPE
+from sktriplet.networks._whitening import Whitening
 
 # Layers that require ids.
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -148,6 +149,8 @@ class EmbeddingNetwork(nn.Module):
         Number of members of the backbone, 1 if it is not an ensemble.
     members_are_independent : bool
         Whether no two members share weights, as the backbone declares by the same attribute.
+    whitening : Whitening or None
+        Map of the normalized embeddings, which are normalized again; in evaluation mode only.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class EmbeddingNetwork(nn.Module):
         self.normalize = normalize
         self.precision = precision
         self.keeps_integers = keeps_integers
+        self.whitening: Whitening | None = None
         self.n_members: int = getattr(backbone, "n_members", 1)
         self.members_are_independent = bool(getattr(backbone, "members_are_independent", False))
 
@@ -193,6 +197,13 @@ class EmbeddingNetwork(nn.Module):
             embeddings = embeddings.float()
         if not self.normalize or embeddings.shape[1] == 1:
             return embeddings
+        embeddings = self._normalized(embeddings)
+        if self.whitening is None or self.training:
+            return embeddings
+        return self._normalized(self.whitening(embeddings))
+
+    def _normalized(self, embeddings: Tensor) -> Tensor:
+        """Return embeddings whose parts have the same norm, and which have unit norm."""
         parts = embeddings.tensor_split(self.n_members, dim=1)
         normalized = [F.normalize(part, dim=1) if part.shape[1] > 1 else part for part in parts]
         return torch.cat(normalized, 1) / self.n_members**0.5
