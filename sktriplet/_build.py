@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from sktriplet._input_layout import ImageLayout, InputLayout, SequenceLayout, TableLayout
 from sktriplet._input_validation import convert, value_range
 from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
-from sktriplet.augmentation import AUGMENTATIONS
+from sktriplet.augmentation import AUGMENTATIONS, affine
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
 from sktriplet.networks import MLP, ConvNet, ConvNet1d, MLPEnsemble
@@ -27,8 +27,10 @@ from sktriplet.networks._embedding_network import (
     MultiInputNetwork,
     Standardizer,
 )
+from sktriplet.networks._whitening import Whitening
 from sktriplet.training import TripletNet
 from sktriplet.training._data import BatchLoader
+from sktriplet.training._net import MIN_BATCHES
 
 # Minimum number of components per member of an ensemble.
 MIN_COMPONENTS_PER_MEMBER = 8
@@ -60,9 +62,9 @@ RESERVED_PARAMS = {
     "criterion__metric": "metric",
     "criterion__nca_weight": "nca_weight",
 }
-# Parameters that are not copied: the network, the seed and the device are resolved first, and
-# "lr" also reaches the optimizer.
-RESOLVED_PARAMS = ("module", "random_state", "device", "warm_start", "optimizer__lr")
+# Parameters that are not copied: the network, the learning rate, the seed and the device are
+# resolved first, and "lr" also reaches the optimizer.
+RESOLVED_PARAMS = ("module", "lr", "random_state", "device", "warm_start", "optimizer__lr")
 
 
 def validate_template(embedder: Any) -> None:
@@ -146,7 +148,7 @@ def _is_triplet_loss(net: TripletNet) -> bool:
     return inspect.isclass(net.criterion) and issubclass(net.criterion, TripletLoss)
 
 
-def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
+def build_net(embedder: Any, network: EmbeddingNetwork, **settings: Any) -> TripletNet:
     """Build the net that trains a network; `settings` of the net take precedence.
 
     The criterion and the optimizer get those of the embedder's parameters that they accept. A
@@ -165,6 +167,10 @@ def build_net(embedder: Any, network: nn.Module, **settings: Any) -> TripletNet:
             continue
         params[theirs] = getattr(embedder, ours)
     params["verbose"] = int(embedder.verbose)
+    schedule = DEFAULT_SCHEDULES.get(type(network.backbone), DEFAULT_SCHEDULE)
+    params["lr"] = schedule.lr if isinstance(embedder.lr, str) else embedder.lr
+    if template.min_batches is None:
+        params["min_batches"] = schedule.min_batches
     # skorch accepts a module instance in its constructor only.
     return type(template)(**(template.get_params(deep=False) | params | settings))
 
@@ -284,7 +290,7 @@ def build_network(
     return EmbeddingNetwork(
         backbone,
         input_layout=layout.converter(contiguous=not isinstance(embedder.module, str)),
-        augment=_build_augmentation(embedder.augment, layout),
+        augment=_build_augmentation(embedder.augment, layout, keeps_integers),
         scaler=standardizer,
         normalize=embedder.normalize,
         precision=embedder.precision,
@@ -301,10 +307,11 @@ def _build_multi_input_network(
     start: EmbeddingNetwork | None,
     keeps_integers: Any,
 ) -> MultiInputNetwork:
-    if isinstance(embedder.augment, str):
+    augment = None if embedder.augment == "auto" else embedder.augment
+    if isinstance(augment, str):
         raise InvalidParameterError(
             "The 'augment' parameter can be a name for images only. Got "
-            f"{embedder.augment!r} and the inputs {list(layout)}."
+            f"{augment!r} and the inputs {list(layout)}."
         )
     with torch.device("cpu"):
         inputs = {
@@ -327,7 +334,7 @@ def _build_multi_input_network(
     return MultiInputNetwork(
         backbone,
         inputs,
-        augment=embedder.augment,
+        augment=augment,
         normalize=embedder.normalize,
         precision=embedder.precision,
     )
@@ -419,6 +426,24 @@ DEFAULT_NETWORKS: dict[type[InputLayout], tuple[Callable, tuple[str, ...]]] = {
 }
 
 
+def add_whitening(embedder: Any, network: EmbeddingNetwork, n_components: int) -> None:
+    """Give a network, whose output has this width, the whitening that an embedder asks for."""
+    if embedder.whiten and embedder.normalize and n_components > 1:
+        network.whitening = Whitening(n_components, network.n_members)
+
+
+class Schedule(NamedTuple):
+    """What ``lr="auto"`` means, and the minimum number of batches per epoch."""
+
+    lr: float = 2e-3
+    min_batches: int = MIN_BATCHES
+
+
+# Networks need more steps, or larger ones, the more weights the same image passes through.
+DEFAULT_SCHEDULE = Schedule()
+DEFAULT_SCHEDULES: dict[type[nn.Module], Schedule] = {ConvNet: Schedule(lr=5e-3, min_batches=45)}
+
+
 def _call_module_factory(module: Callable, input_shape: Any, n_components: int | None) -> nn.Module:
     try:
         backbone = module(input_shape, n_components)
@@ -469,7 +494,9 @@ def _load_weights(
         ) from error
 
 
-def _build_augmentation(augment: Any, layout: InputLayout) -> Callable | None:
+def _build_augmentation(augment: Any, layout: InputLayout, keeps_integers: bool) -> Callable | None:
+    if augment == "auto":
+        return affine if layout.has_named_augmentations and not keeps_integers else None
     if not isinstance(augment, str):
         return augment
     if not layout.has_named_augmentations:

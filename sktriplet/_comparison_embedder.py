@@ -24,6 +24,7 @@ from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
 from sktriplet.training import TripletNet
 from sktriplet.training._data import BatchLoader
+from sktriplet.training._net import MIN_BATCHES
 
 # Values of the embedder's parameters that may have no effect.
 NO_EFFECT = {"early_stopping": ("auto", False), "warm_start": (False,), "unlabeled": (None,)}
@@ -250,7 +251,7 @@ def _comparison_net(template: TripletNet | None) -> TripletNet:
     return net.set_params(
         criterion=ComparisonLoss if criterion is default.criterion else criterion,
         iterator_train=ComparisonLoader,
-        iterator_train__min_batches=net.min_batches,
+        iterator_train__min_batches=net.min_batches or MIN_BATCHES,
     )
 
 

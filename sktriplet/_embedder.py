@@ -24,6 +24,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from sktriplet._build import (
+    add_whitening,
     build_net,
     build_network,
     prepare_input,
@@ -55,6 +56,7 @@ from sktriplet.training import TripletNet
 from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
 from sktriplet.training._early_stopping import early_stopping
+from sktriplet.training._net import MIN_BATCHES
 from sktriplet.training._out_of_fold import (
     NO_FOLD,
     assign_folds,
@@ -69,6 +71,7 @@ from sktriplet.training._sklearn_callbacks import (
     sklearn_callbacks,
     with_callbacks,
 )
+from sktriplet.training._whitening import fit_whitening
 
 # Number of weights of a default network for tables from which an epoch takes several seconds.
 LARGE_NETWORK = 2**25
@@ -117,6 +120,11 @@ class TripletEmbedder(
     normalize : bool, default=True
         Whether to project embeddings onto the unit sphere. Embeddings with one component, of
         which only the sign would remain, are not normalized.
+    whiten : bool, default=True
+        Whether to whiten the embeddings partially after training, and to normalize them again. It
+        gives directions with little variance more weight, in which classes may differ that were not
+        seen in training; see :class:`~sktriplet.networks.Whitening`. Only used when
+        ``normalize=True``.
     module : "auto", class, callable or torch.nn.Module, default="auto"
         The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables,
         :class:`~sktriplet.networks.ConvNet` for images, and
@@ -145,11 +153,12 @@ class TripletEmbedder(
         of three dimensions are images. ``(channels, height, width)`` of images that are passed
         flattened, as in a pipeline, or whose channels cannot be inferred from the shape of X. If X
         is a dict, a dict of such shapes for some of its keys.
-    augment : str or callable, default=None
+    augment : str, callable or None, default="auto"
         Augmentation of training batches: the name of a function in :mod:`sktriplet.augmentation`
-        ("flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a batch,
-        for images of shape ``(B, channels, height, width)``, to another one. Batches have the dtype
-        of X. Results are reproducible if it draws from torch's generators.
+        ("affine", "flip", "crop_erase" or "crop_flip_erase"), for images, or a callable that maps a
+        batch, for images of shape ``(B, channels, height, width)``, to another one. Batches have
+        the dtype of X. Results are reproducible if it draws from torch's generators. "auto" is
+        "affine" for images, and None for everything else and for ids.
     unlabeled : int or str, default=None
         Label in y that marks unlabeled samples, such as -1, scikit-learn's convention. They
         belong to no class and no triplet, but the statistics of the features include them. None
@@ -165,11 +174,13 @@ class TripletEmbedder(
         Number of samples per class in a batch. It is increased if there are too few classes to
         fill a batch.
     max_epochs : int, default=16
-        Maximum number of passes over the data. An epoch has at least 10 batches, also on small
-        datasets.
-    lr : float, default=2e-3
+        Maximum number of passes over the data. An epoch has at least 10 batches, or 45 with
+        the default network for images, also on small datasets. The `min_batches` of `net` changes
+        this.
+    lr : float or "auto", default="auto"
         Initial learning rate. It decreases along half a cosine to zero at the last step of
-        `max_epochs`.
+        `max_epochs`. "auto" is 0.005 for :class:`~sktriplet.networks.ConvNet`, and 0.002 for all
+        other networks.
     weight_decay : float, default=1e-2
         Weight decay of the optimizer, by default AdamW.
     cross_fit : bool, default=True
@@ -293,6 +304,7 @@ class TripletEmbedder(
         "metric": [StrOptions(set(DISTANCES)), callable],
         "nca_weight": [Interval(Real, 0, None, closed="left")],
         "normalize": ["boolean"],
+        "whiten": ["boolean"],
         "module": [StrOptions({"auto"}), nn.Module, callable],
         "hidden_layer_sizes": [
             SequenceOf(Interval(Integral, 1, None, closed="left")),
@@ -301,13 +313,13 @@ class TripletEmbedder(
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "input_shape": [*INPUT_SHAPES, dict, None],
-        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "augment": [StrOptions({"auto", *AUGMENTATIONS}), callable, None],
         "unlabeled": [Integral, str, None],
         "standardize": ["boolean", SequenceOf(make_constraint(str))],
         "batch_size": [Interval(Integral, 3, None, closed="left")],
         "samples_per_class": [Interval(Integral, 2, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "cross_fit": ["boolean"],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
@@ -332,18 +344,19 @@ class TripletEmbedder(
         metric: Any = "sqeuclidean",
         nca_weight: float = 2.0,
         normalize: bool = True,
+        whiten: bool = True,
         module: Any = "auto",
         hidden_layer_sizes: Any = (256, 128),
         n_members: int = 4,
         categorical_features: Any = "from_dtype",
         input_shape: Any = None,
-        augment: Any = None,
+        augment: Any = "auto",
         unlabeled: int | str | None = None,
         standardize: Any = True,
         batch_size: int = 128,
         samples_per_class: int = 8,
         max_epochs: int = 16,
-        lr: float = 2e-3,
+        lr: float | str = "auto",
         weight_decay: float = 1e-2,
         cross_fit: bool = True,
         early_stopping: bool | str = "auto",
@@ -364,6 +377,7 @@ class TripletEmbedder(
         self.metric = metric
         self.nca_weight = nca_weight
         self.normalize = normalize
+        self.whiten = whiten
         self.module = module
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_members = n_members
@@ -426,6 +440,7 @@ class TripletEmbedder(
             sklearn_callbacks(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
+            fit_whitening(net, dataset)
             if dataset.folds is not None and prefer_cross_fitted(net, dataset):
                 fitted["_folds"] = dataset.folds
         set_fitted_attributes(self, fitted)
@@ -524,6 +539,7 @@ class TripletEmbedder(
         else:
             with self._threads(fitted["input_shape_"]):
                 fitted["net_"].partial_fit(dataset)
+                fit_whitening(fitted["net_"], dataset)
         set_fitted_attributes(self, fitted)
         return self
 
@@ -691,7 +707,12 @@ class TripletEmbedder(
         start = self.net_.module if resume and (self.n_iter_ or not is_chunk) else None
         settings = {"random_state": seed, "device": str(device)}
         if is_chunk:
-            settings |= {"max_epochs": 1, "callbacks__lr_scheduler": None}
+            min_batches = getattr(self.net, "min_batches", None) or MIN_BATCHES
+            settings |= {
+                "max_epochs": 1,
+                "min_batches": min_batches,
+                "callbacks__lr_scheduler": None,
+            }
         with isolated_rng(seed, device):
             network = build_network(
                 self,
@@ -710,6 +731,9 @@ class TripletEmbedder(
                     "The 'metric' parameter can be 'cosine' only with more than one component. Got "
                     "a module with one component."
                 )
+            add_whitening(self, network, n_components)
+            if resume and is_chunk and network.whitening is not None:
+                network.whitening.load_state_dict(self.net_.module.whitening.state_dict())
             net = build_net(self, network, **settings).initialize()
         if isinstance(self.module, str) and data.layout.is_table and not resume:
             _warn_if_large(network, data.layout.shape[0])

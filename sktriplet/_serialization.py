@@ -18,7 +18,7 @@ from skorch.history import History
 from torch import Tensor
 
 import sktriplet
-from sktriplet._build import build_net, build_network
+from sktriplet._build import add_whitening, build_net, build_network
 from sktriplet._input_layout import TableLayout, layout_of
 from sktriplet._table_encoder import TableEncoder
 from sktriplet.exceptions import InvalidParameterError
@@ -150,6 +150,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
             offset=offset,
             keeps_integers=attributes.get("_holds_integers", False),
         )
+        add_whitening(embedder, network, attributes["_n_features_out"])
         network.load_state_dict(_to_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
     net.load_components(_to_tensors(state["components"]))

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
 
 from sktriplet import TripletEmbedder
 from sktriplet._build import build_network, partial_fit_scaler
@@ -357,3 +358,36 @@ class TestCustomCriterion:
         assert np.isfinite(embedder.fit_transform(*blobs)).all()
         with pytest.raises(InvalidParameterError, match=r"'weight_decay' parameter.*LBFGS.*0\.5"):
             clone(embedder).set_params(weight_decay=0.5).fit(*blobs)
+
+
+class TestSchedule:
+    @pytest.fixture
+    def images(self):
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (20, 8, 8), dtype=np.uint8), np.repeat([0, 1], 10)
+
+    @pytest.mark.parametrize(
+        ("parameters", "lr", "n_batches"),
+        [
+            ({}, 5e-3, 45),
+            ({"lr": 1e-3}, 1e-3, 45),
+            ({"net": TripletNet(min_batches=3)}, 5e-3, 3),
+            ({"module": ConvNet}, 5e-3, 45),
+            ({"module": lambda shape, n: nn.Sequential(nn.Flatten(), nn.Linear(64, n))}, 2e-3, 10),
+        ],
+    )
+    def test_images(self, images, parameters, lr, n_batches):
+        embedder = TripletEmbedder(max_epochs=1, random_state=0, **parameters).fit(*images)
+        assert embedder.net_.lr == lr
+        assert embedder.history_[0]["lr"] == lr
+        assert embedder.net_.history[0]["train_batch_count"] == n_batches
+
+    def test_tables(self, make_embedder, blobs):
+        embedder = make_embedder(lr="auto").fit(*blobs)
+        assert embedder.net_.lr == 2e-3
+        assert embedder.net_.history[0]["train_batch_count"] == 10
+
+    def test_chunks(self, images):
+        embedder = TripletEmbedder(random_state=0).partial_fit(*images)
+        assert embedder.net_.lr == 5e-3
+        assert embedder.net_.history[0]["train_batch_count"] == 10

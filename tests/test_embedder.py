@@ -871,3 +871,37 @@ class TestUnlabeled:
     def test_recognition_warns(self, make_embedder, partly, make):
         with pytest.raises(AmbiguousLabelWarning, match="remove them"):
             make(make_embedder()).fit(*partly)
+
+
+class TestWhiten:
+    def test_whitens_normalized_embeddings(self, make_embedder, blobs):
+        X, y = blobs
+        plain = make_embedder(n_members=1, whiten=False).fit(X, y).transform(X)
+        whitened = make_embedder(n_members=1).fit(X, y).transform(X)
+        moment = plain.T.astype(float) @ plain / len(X)
+        values, axes = np.linalg.eigh(moment)
+        expected = plain @ axes * (values + 0.01 * values.mean()) ** -0.25 @ axes.T
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        assert_allclose(whitened, expected, rtol=1e-3, atol=1e-4)
+
+    def test_only_normalized_embeddings(self, make_embedder, blobs):
+        first, second = (
+            make_embedder(normalize=False, whiten=whiten).fit(*blobs).transform(blobs[0])
+            for whiten in (True, False)
+        )
+        assert_array_equal(first, second)
+
+    def test_partial_fit_accumulates(self, make_embedder, blobs):
+        X, y = blobs
+        embedder = make_embedder().partial_fit(X[::2], y[::2]).partial_fit(X[1::2], y[1::2])
+        assert int(embedder.net_.module.whitening.n_samples) == len(X)
+        assert int(embedder.fit(X, y).net_.module.whitening.n_samples) == len(X)
+
+    def test_warm_start_starts_anew(self, make_embedder, blobs):
+        embedder = make_embedder(warm_start=True).fit(*blobs).fit(*blobs)
+        assert int(embedder.net_.module.whitening.n_samples) == len(blobs[0])
+
+    def test_is_saved(self, make_embedder, blobs):
+        embedder = make_embedder().fit(*blobs)
+        loaded = pickle.loads(pickle.dumps(embedder))
+        assert_array_equal(loaded.transform(blobs[0]), embedder.transform(blobs[0]))

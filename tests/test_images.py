@@ -102,8 +102,9 @@ class TestLayouts:
 
     def test_list(self, make_linear, gray):
         X, y = gray
-        listed = make_linear().fit(list(X), y)
-        assert_array_equal(listed.transform(list(X)), make_linear().fit(X, y).transform(X))
+        listed = make_linear(augment=None).fit(list(X), y)
+        expected = make_linear(augment=None).fit(X, y).transform(X)
+        assert_array_equal(listed.transform(list(X)), expected)
 
     def test_after_pca(self, make_linear, gray):
         X, y = gray
@@ -235,7 +236,7 @@ class TestAugment:
         n_batches = len(seen)
         embedder.transform(X)
         assert len(seen) == n_batches
-        plain = make_linear().fit(X[:, :, ::-1].copy(), y)
+        plain = make_linear(augment=None).fit(X[:, :, ::-1].copy(), y)
         assert_array_equal(embedder.transform(X), plain.transform(X))
 
     def test_is_seeded(self, make_linear, gray):
@@ -252,6 +253,12 @@ class TestAugment:
         assert_array_equal(by_name.transform(gray[0]), by_function.transform(gray[0]))
         plain = make_linear().fit(*gray)
         assert np.abs(by_name.transform(gray[0]) - plain.transform(gray[0])).max() > 1e-3
+
+    def test_default(self, make_linear, gray):
+        X, y = gray
+        default, same = make_linear().fit(X, y), make_linear(augment="affine").fit(X, y)
+        assert_array_equal(default.transform(X), same.transform(X))
+        assert make_linear().fit(X.reshape(-1, 64), y).net_.module.augment is None
 
     def test_name_needs_images(self, gray):
         X, y = gray

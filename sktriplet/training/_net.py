@@ -45,6 +45,8 @@ from sktriplet.training._sampler import BalancedBatchSampler
 
 # Columns of the history that are not printed.
 PRINT_LOG_IGNORED = ("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score")
+# Minimum number of batches per epoch; fewer steps do not train a network.
+MIN_BATCHES = 10
 # Suffixes of history entries that skorch records for its own use.
 INTERNAL_SUFFIXES = ("batches", "_best", "_batch_count")
 # Fraction of the initial spread below which the embeddings have collapsed; and below which they
@@ -78,8 +80,9 @@ class TripletNet(NeuralNet):
         Number of samples per batch.
     samples_per_class : int, default=8
         Number of samples per class in a batch.
-    min_batches : int, default=10
-        Minimum number of batches per epoch. See
+    min_batches : int or None, default=None
+        Minimum number of batches per epoch, None for 10, or for 45 if the embedder trains a
+        :class:`~sktriplet.networks.ConvNet`. See
         :class:`~sktriplet.training.BalancedBatchSampler` for all three.
     random_state : int, default=None
         Seeds the batches, and torch's global generators in each epoch; those are restored after
@@ -129,7 +132,7 @@ class TripletNet(NeuralNet):
         max_epochs: int = 16,
         batch_size: int = 128,
         samples_per_class: int = 8,
-        min_batches: int = 10,
+        min_batches: int | None = None,
         random_state: int | None = None,
         iterator_train: Any = BatchLoader,
         iterator_valid: Any = BatchLoader,
@@ -211,7 +214,7 @@ class TripletNet(NeuralNet):
                 labels,
                 self.batch_size,
                 self.samples_per_class,
-                min_batches=self.min_batches if training else 1,
+                min_batches=(self.min_batches or MIN_BATCHES) if training else 1,
                 random_state=self.random_state,
                 num_replicas=num_replicas,
                 rank=rank,
