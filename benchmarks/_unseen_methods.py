@@ -22,13 +22,14 @@ from sktriplet import TripletEmbedder
 from sktriplet.training import TripletNet
 
 N_COMPONENTS = 64
-# Settings of all networks except that of the embedder with its defaults.
+# Settings of all networks, which are those of the embedder's defaults.
 COMMON: dict[str, Any] = {
     "n_components": N_COMPONENTS,
     "max_epochs": 16,
+    "min_batches": 45,
     "batch_size": 128,
     "samples_per_class": 8,
-    "augment": None,
+    "augment": "affine",
 }
 
 Embed = Callable[[NDArray], NDArray]
@@ -95,21 +96,21 @@ def normalized_softmax(n_classes: int, temperature: float) -> nn.Module:
     return losses.NormalizedSoftmaxLoss(n_classes, N_COMPONENTS, temperature)
 
 
-# Criterion, and the parameter that is tuned with its candidates.
+# Criterion, and the parameter that is tuned with its candidates, the usual one first.
 LOSSES: dict[str, tuple[Callable[..., nn.Module], str, tuple[float, ...]]] = {
-    "semi-hard triplets, PML": (semi_hard, "margin", (0.1, 0.2, 0.5)),
-    "multi-similarity": (multi_similarity, "beta", (10, 20, 50)),
-    "SupCon": (supcon, "temperature", (0.05, 0.1, 0.2)),
-    "ProxyAnchor": (proxy_anchor, "alpha", (8, 16, 32)),
-    "ArcFace": (arcface, "scale", (8, 16, 32)),
+    "semi-hard triplets, PML": (semi_hard, "margin", (0.2, 0.1, 0.5)),
+    "multi-similarity": (multi_similarity, "beta", (50, 20, 10)),
+    "SupCon": (supcon, "temperature", (0.1, 0.05, 0.2)),
+    "ProxyAnchor": (proxy_anchor, "alpha", (32, 16, 8)),
+    "ArcFace": (arcface, "scale", (32, 16, 8)),
     "normalized softmax": (normalized_softmax, "temperature", (0.05, 0.1, 0.2)),
     "cross-entropy": (CrossEntropy, "smoothing", (0.0, 0.1, 0.2)),
 }
 # Weights of losses, and the factor of 1, 10 and 100 by which their learning rate is best larger.
 PROXIES = {"ProxyAnchor": ("proxies", 1), "ArcFace": ("W", 10), "normalized softmax": ("W", 100)}
 DEFAULTS, TUNED = OURS = ("TripletEmbedder, defaults", "TripletEmbedder, tuned")
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-MARGINS = (0.2, 0.5, 1.0)
+LEARNING_RATES = (2e-3, 5e-3, 1e-2)
+MARGINS = (0.5, 0.25, 1.0)
 BASELINES: dict[str, list[dict[str, Any]]] = {
     "pixels": [{}],
     "PCA": [{"n_components": n} for n in (16, 32, 64, 128, 256)],
@@ -119,16 +120,29 @@ BASELINES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def candidates(method: str) -> list[dict[str, Any]]:
-    """Return the settings among which those of a method are selected."""
+def first_candidates(method: str) -> list[dict[str, Any]]:
+    """Return the settings that are compared first: the learning rates of networks."""
     if method in BASELINES:
         return BASELINES[method]
     if method == DEFAULTS:  # Named, so that results of other defaults are other runs.
+        names = ("lr", "margin", "nca_weight")
         parameters = inspect.signature(TripletEmbedder).parameters
-        names = (*COMMON, "lr", "margin", "nca_weight")
-        return [{name: parameters[name].default for name in names}]
-    name, values = ("margin", MARGINS) if method == TUNED else LOSSES[method][1:]
-    return [{**COMMON, "lr": lr, name: value} for lr in LEARNING_RATES for value in values]
+        return [COMMON | {name: parameters[name].default for name in names}]
+    name, values = tuned_parameter(method)
+    return [{**COMMON, "lr": lr, name: values[0]} for lr in LEARNING_RATES]
+
+
+def second_candidates(method: str, best: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return those that are compared next: other values of the loss's parameter."""
+    if method in BASELINES or method == DEFAULTS:
+        return []
+    name, values = tuned_parameter(method)
+    return [best | {name: value} for value in values[1:]]
+
+
+def tuned_parameter(method: str) -> tuple[str, tuple[float, ...]]:
+    """Return the parameter of a loss that is tuned, and its values."""
+    return ("margin", MARGINS) if method == TUNED else LOSSES[method][1:]
 
 
 def criterion(method: str, n_classes: int, value: float) -> nn.Module:
@@ -141,10 +155,14 @@ def fit(train: Images, method: str, seed: int, settings: dict[str, Any]) -> Embe
     if method in BASELINES:
         return fit_linear(train, method, settings)
     settings = {"precision": "bfloat16", "random_state": seed, "device": "cpu"} | settings
+    min_batches = settings.pop("min_batches")
     if method in OURS:
-        return TripletEmbedder(**settings).fit(train.images, train.classes).transform
+        net = TripletNet(min_batches=min_batches)
+        embedder = TripletEmbedder(net=net, **settings)
+        return embedder.fit(train.images, train.classes).transform
     lr, value = settings["lr"], settings.pop(LOSSES[method][1])
     net = TripletNet(
+        min_batches=min_batches,
         criterion=criterion,
         criterion__method=method,
         criterion__n_classes=len(np.unique(train.classes)),
