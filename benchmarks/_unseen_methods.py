@@ -172,7 +172,7 @@ def fit(train: Images, method: str, seed: int, settings: dict[str, Any]) -> Embe
         name, factor = PROXIES[method]
         net.set_params(optimizer__param_groups=[(name, {"lr": lr * factor})])
     is_unit = method != "cross-entropy"
-    embedder = TripletEmbedder(normalize=is_unit, net=net, **settings)
+    embedder = TripletEmbedder(normalize=is_unit, whiten=False, net=net, **settings)
     embedder.fit(train.images, train.classes)
     return lambda X: normalize(embedder.transform(X))
 

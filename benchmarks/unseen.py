@@ -378,6 +378,7 @@ def main() -> None:
         if (run.name,) in done or arguments.only not in run.name:
             continue
         print(run.name, flush=True)
+        done.add((run.name,))
         if not arguments.list:
             result = execute(run, parts_of(run.data, run.task))
             RESULTS.append({**about, **result})
