@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 from torch import nn
 
 from sktriplet import TripletEmbedder
+from sktriplet.networks import Whitening
 from sktriplet.training import TripletNet
 
 N_COMPONENTS = 64
@@ -175,6 +176,18 @@ def fit(train: Images, method: str, seed: int, settings: dict[str, Any]) -> Embe
     embedder = TripletEmbedder(normalize=is_unit, whiten=False, net=net, **settings)
     embedder.fit(train.images, train.classes)
     return lambda X: normalize(embedder.transform(X))
+
+
+def whiten(embed: Embed, train: Images) -> Embed:
+    """Whiten embeddings as the embedder does."""
+    embeddings = torch.from_numpy(embed(train.images))
+    whitening = Whitening(embeddings.shape[1])
+    whitening.update(embeddings)
+
+    def embed_whitened(images: NDArray) -> NDArray:
+        return normalize(whitening(torch.from_numpy(embed(images))).numpy())
+
+    return embed_whitened
 
 
 def flat(images: NDArray) -> NDArray[np.float32]:

@@ -36,11 +36,13 @@ from _unseen_data import Images, load, split
 from _unseen_methods import (
     BASELINES,
     COMMON,
+    LOSSES,
     METHODS,
     OURS,
     first_candidates,
     fit,
     second_candidates,
+    whiten,
 )
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances
@@ -144,6 +146,10 @@ def execute(run: Run, parts: tuple[Images, Images]) -> harness.Result:
     start = time.perf_counter(), time.process_time()
     embed = fit(train, run.method, run.seed, dict(run.settings))
     seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+    whitened = {}
+    if run.task == "test" and run.method in LOSSES:
+        scores = scores_of(whiten(embed, train)(test.images), test, per_class=False)
+        whitened = {"map_at_r_whitened": scores["map_at_r"]}
     return {
         "run": run.name,
         "data": run.data,
@@ -153,6 +159,7 @@ def execute(run: Run, parts: tuple[Images, Images]) -> harness.Result:
         "settings": dict(run.settings),
         "images": load(run.data).digest,
         **scores_of(embed(test.images), test, per_class=run.task == "test"),
+        **whitened,
         "seconds": round(seconds[0], 1),
         "cpu_seconds": round(seconds[1], 1),
     }
@@ -252,6 +259,7 @@ def identification_rate(distances: NDArray, test: Images) -> float:
 
 COLUMNS = {
     "map_at_r": "MAP@R",
+    "map_at_r_whitened": "MAP@R, whitened",
     "map": "mAP",
     "map_at_r_across": "MAP@R, other cameras",
     "recall_at_1_across": "recall@1, other cameras",
@@ -276,8 +284,11 @@ def score_table(data: str) -> str:
     """Return the mean scores of each method."""
     rows = []
     for method, results in current_results(data).items():
-        means = {column: np.mean([result[column] for result in results]) for column in COLUMNS}
-        cells = [harness.fixed(means[c], 0 if c == "cpu_seconds" else 3) for c in COLUMNS]
+        cells = []
+        for column in COLUMNS:
+            values = [result[column] for result in results if column in result]
+            digits = 0 if column == "cpu_seconds" else 3
+            cells.append(harness.fixed(np.mean(values), digits) if values else "")
         rows.append((method, len(results), *cells))
     header = ("method", "runs", *COLUMNS.values())
     return harness.markdown_table(header, rows, "l" + "r" * (1 + len(COLUMNS)))
@@ -344,7 +355,7 @@ def write_page() -> None:
 
 
 def format_scores(result: harness.Result) -> str:
-    return ", ".join(f"{column} {result[column]:.4g}" for column in COLUMNS)
+    return ", ".join(f"{column} {result[column]:.4g}" for column in COLUMNS if column in result)
 
 
 def quick() -> None:
