@@ -141,6 +141,24 @@ class TestMLPEnsemble:
         assert torch.equal(inside[2:], outside[2:])
         assert (inside[:2] != outside[:2]).any()
 
+    def test_constant_bins_are_not_needed(self, make_generator):
+        """Batch normalization removes what the constant bins of a binary feature add."""
+        edges = [[-1, 0, 2], [0, 1, 1]]
+        X = torch.stack([torch.linspace(-2, 3, 20), torch.arange(20) % 2.0], dim=1)
+        make = partial(MLPEnsemble, (2,), 8, (5,), n_members=2, bin_edges=edges)
+        everything = make(generator=make_generator())
+        network = make(n_binary=1, generator=make_generator())
+        state = everything.state_dict()
+        state["encoded.0.weight"] = state["encoded.0.weight"][..., :3]  # without the last bin
+        network.load_state_dict(state)
+        outputs, expected = network(X), everything(X)
+        assert torch.allclose(outputs, expected, atol=1e-5)
+        outputs.square().sum().backward()
+        expected.square().sum().backward()
+        gradient = everything.encoded[0].weight.grad
+        assert torch.allclose(network.encoded[0].weight.grad, gradient[..., :3], atol=1e-4)
+        assert gradient[..., 3].abs().max() < 1e-4 < gradient.abs().max()
+
     def test_initial_weights(self, initial_weights):
         """They depend only on the generator."""
         make = partial(MLPEnsemble, (4,), 8, (5,), n_members=2)
