@@ -12,6 +12,8 @@ import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -529,6 +531,25 @@ class TestBins:
         embedder = make_embedder(n_members=4).fit(X[["x"]], y)
         assert embedder.net_.module_.backbone.encoding.n_outputs == 2
         assert len(np.unique(embedder.transform(X[["x"]]), axis=0)) == 2
+
+
+class TestEncodedByHand:
+    def test_same_embeddings(self, make_embedder, rng):
+        """A single network, without bins, sees what scikit-learn's transformers return."""
+        X = pd.DataFrame({"size": rng.integers(9, size=200).astype(float)})
+        X["color"] = rng.choice(["red", "blue", "green", None], size=200)
+        X.loc[:2, "color"] = "rare"
+        y = np.where((X["color"] == "red") ^ (X["size"] > 4), "yes", "no")
+        X.loc[::9, "size"] = np.nan
+        by_hand = make_column_transformer(
+            (SimpleImputer(add_indicator=True), ["size"]),
+            (OneHotEncoder(min_frequency=5, sparse_output=False), ["color"]),
+        )
+        encoded = by_hand.fit_transform(X)
+        embedder = make_embedder(n_members=1)
+        expected = embedder.fit_transform(encoded, y)
+        assert encoded.shape == (200, 7)
+        assert_array_equal(embedder.fit_transform(X, y), expected)
 
 
 class TestMemory:
