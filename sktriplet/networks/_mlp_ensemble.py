@@ -43,7 +43,8 @@ class MLPEnsemble(nn.Module):
         Ascending edges of the bins of each feature; see :class:`PiecewiseLinearEncoding`. By
         default, all members get the features.
     n_binary : int, default=0
-        Number of features that have two values; they come last. Only their first bin is used.
+        Number of features that have two values; they come last. Only their first bin is used,
+        because the others would be constant. Initial weights are as small as with all bins.
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.
@@ -114,7 +115,11 @@ class MLPEnsemble(nn.Module):
         self.encoded = None
         if self.encoding is not None and n_encoded:
             self.encoded = _hidden_layers(
-                n_encoded, self.encoding.n_outputs, hidden_layer_sizes, generator=generator
+                n_encoded,
+                self.encoding.n_outputs,
+                hidden_layer_sizes,
+                fan_in=self.encoding.n_bins,
+                generator=generator,
             )
         self.head = EnsembleLinear(
             n_members, hidden_layer_sizes[-1], self.widths[0], generator=generator
@@ -182,6 +187,8 @@ class EnsembleLinear(nn.Module):
         Number of input features.
     n_outputs : int
         Number of output features.
+    fan_in : int, default=None
+        Number of inputs that determines the scale of the initial weights. By default, `n_inputs`.
     generator : torch.Generator, default=None
         Random number generator for the initial weights. By default, torch's global generator is
         used.
@@ -193,10 +200,11 @@ class EnsembleLinear(nn.Module):
         n_inputs: int,
         n_outputs: int,
         *,
+        fan_in: int | None = None,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        bound = n_inputs**-0.5
+        bound = (fan_in or n_inputs) ** -0.5
         weight = torch.empty(n_members, n_outputs, n_inputs, dtype=DTYPE)
         nn.init.uniform_(weight, -bound, bound, generator=generator)
         self.weight = nn.Parameter(weight)
@@ -238,8 +246,10 @@ class PiecewiseLinearEncoding(nn.Module):
 
     Attributes
     ----------
+    n_bins : int
+        Number of bins of all features, including those of binary features that are not encoded.
     n_outputs : int
-        Number of outputs: one per bin.
+        Number of outputs: one per encoded bin.
 
     References
     ----------
@@ -254,6 +264,7 @@ class PiecewiseLinearEncoding(nn.Module):
         edges = torch.as_tensor(np.asarray(bin_edges), dtype=DTYPE)
         self.register_buffer("bin_edges", edges)
         self.n_binned = len(edges) - n_binary
+        self.n_bins = len(edges) * (edges.shape[1] - 1)
         self.n_outputs = self.n_binned * (edges.shape[1] - 1) + n_binary
 
     def forward(self, X: Tensor) -> Tensor:
@@ -278,15 +289,17 @@ def _hidden_layers(
     n_inputs: int,
     sizes: Sequence[int],
     *,
+    fan_in: int | None = None,
     generator: torch.Generator | None,
 ) -> nn.Sequential:
-    """Return the hidden layers of some members.
+    """Return the hidden layers of some members, the first with initial weights for `fan_in`.
 
     They map (n_members, n_inputs, B) to (n_members, sizes[-1], B).
     """
     layers: list[nn.Module] = []
     for size in sizes:
-        layers.append(EnsembleLinear(n_members, n_inputs, size, generator=generator))
+        layers.append(EnsembleLinear(n_members, n_inputs, size, fan_in=fan_in, generator=generator))
+        fan_in = None
         layers += [EnsembleBatchNorm1d(n_members * size, dtype=DTYPE), nn.ReLU()]
         n_inputs = size
     return nn.Sequential(*layers)

@@ -159,6 +159,16 @@ class TestMLPEnsemble:
         assert torch.allclose(network.encoded[0].weight.grad, gradient[..., :3], atol=1e-4)
         assert gradient[..., 3].abs().max() < 1e-4 < gradient.abs().max()
 
+    @pytest.mark.parametrize("n_binary", [0, 30, 40])
+    def test_scale_of_initial_weights(self, n_binary, make_generator):
+        """A binary feature gets the same weights whether or not it is declared as one."""
+        edges = np.tile([0, 1, 1, 1, 1], (40, 1))
+        network = MLPEnsemble(
+            (40,), 8, n_members=2, bin_edges=edges, n_binary=n_binary, generator=make_generator()
+        )
+        largest = [layer.weight.abs().max().item() for layer in network.encoded[::3]]
+        assert largest == pytest.approx([(40 * 4) ** -0.5, 256**-0.5], rel=0.01)
+
     def test_initial_weights(self, initial_weights):
         """They depend only on the generator."""
         make = partial(MLPEnsemble, (4,), 8, (5,), n_members=2)
