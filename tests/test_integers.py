@@ -56,6 +56,7 @@ def make_ids():
 def make_bag():
     def make(n_ids=8, **parameters):
         defaults = {"module": Bag(n_ids), "standardize": False, "max_epochs": 10, "lr": 0.1}
+        defaults["whiten"] = False
         return TripletEmbedder(None, random_state=0, **(defaults | parameters))
 
     return make

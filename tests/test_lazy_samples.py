@@ -332,7 +332,7 @@ class TestEmbedder:
         X, y = images
         recorder = Recorder(X)
         embedder.set_params(max_epochs=1, standardize=standardize).fit(LazySamples(recorder), y)
-        n_others, n_batches = 1 + len(X[::2]) + 2, 45
+        n_others, n_batches = 1 + len(X[::2]) + 2 + len(X), 45  # the last ones for whitening
         n_in_training = n_batches * embedder.batch_size
         assert len(recorder.read) == standardize * len(X) + n_others + n_in_training
 

@@ -223,8 +223,8 @@ class TestCustomModule:
 
     def test_augment(self, make_sequence_embedder, signals):
         X, y = signals
-        flipped = make_sequence_embedder(augment=lambda X: X.flip(2)).fit(X, y)
-        expected = make_sequence_embedder().fit(X[..., ::-1], y)
+        flipped = make_sequence_embedder(augment=lambda X: X.flip(2), whiten=False).fit(X, y)
+        expected = make_sequence_embedder(whiten=False).fit(X[..., ::-1], y)
         assert_allclose(flipped.transform(X), expected.transform(X), atol=1e-4)
 
 

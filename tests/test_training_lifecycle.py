@@ -93,7 +93,9 @@ class TestEarlyStopping:
         indices = []
         record = spy(on_train_begin=lambda net, X, y, **kwargs: indices.extend(X.indices))
         net = TripletNet(callbacks=[record])
-        embedder = make_embedder(max_epochs=1, early_stopping=True, cross_fit=False, net=net)
+        embedder = make_embedder(
+            max_epochs=1, whiten=False, early_stopping=True, cross_fit=False, net=net
+        )
         embedded = embedder.fit(X, y).transform(X)
         held_out = np.setdiff1d(np.arange(len(X)), indices)
         knn = KNeighborsClassifier().fit(embedded[indices], y[indices])
@@ -213,7 +215,8 @@ class TestSkorchCallbacks:
         """It saves the epoch with the best score in the history."""
         checkpoint = Checkpoint(monitor=score_is_best, dirname=str(tmp_path), load_best=True)
         net = TripletNet(callbacks=[checkpoint])
-        embedder = make_embedder(max_epochs=3, early_stopping=True, net=net).fit(*blobs)
+        embedder = make_embedder(max_epochs=3, whiten=False, early_stopping=True, net=net)
+        embedder.fit(*blobs)
         saved = torch.load(tmp_path / "params.pt", weights_only=True)
         assert embedder.history_[-1]["event_cp"] in (True, False)
         for name, value in embedder.net_.module_.state_dict().items():

@@ -7,7 +7,7 @@ from sktriplet.networks._precision import DTYPE
 
 # Fraction of the mean that is added to the eigenvalues, so that no direction without variance
 # dominates.
-SHRINKAGE = 0.01
+SHRINKAGE = 0.1
 
 
 class Whitening(nn.Module):
@@ -100,4 +100,4 @@ class Whitening(nn.Module):
         whitened : Tensor of shape (n_samples, n_components)
             Their images.
         """
-        return embeddings @ self.matrix
+        return embeddings @ self.matrix.to(embeddings.dtype)

@@ -45,6 +45,8 @@ from sktriplet.training._sampler import BalancedBatchSampler
 
 # Columns of the history that are not printed.
 PRINT_LOG_IGNORED = ("d_an", "d_ap", "lr", "spread", "train_batch_count", "training_score")
+# Minimum number of rows that matrix products compute like those of any larger number.
+MIN_ROWS = 16
 # Minimum number of batches per epoch; fewer steps do not train a network.
 MIN_BATCHES = 10
 # Suffixes of history entries that skorch records for its own use.
@@ -552,14 +554,26 @@ class TripletNet(NeuralNet):
                 parts = (slice(start, start + chunk_size) for start in starts)
                 chunks = read_ahead(lambda part: as_tensor(X[part]), parts, reading_threads(X))
                 for part, samples in chunks:
-                    chunk = self.infer(samples)
+                    chunk = self.infer(_padded(samples))
                     del samples  # before the next ones are read
                     if part.start == 0:
                         embeddings = np.empty((n_samples, *chunk.shape[1:]), np.float32)
-                    embeddings[part] = chunk.float().cpu()
+                    n_rows = len(embeddings[part])  # without those of the padding
+                    embeddings[part] = chunk[:n_rows].float().cpu()
         finally:
             self._set_training(was_training)
         return embeddings
+
+
+def _padded(samples: Any) -> Any:
+    """Repeat the last row of a few rows of a table until there are `MIN_ROWS`.
+
+    Products with fewer rows are computed by other kernels, whose results differ by rounding: a
+    sample would have another embedding alone than among others.
+    """
+    if isinstance(samples, dict) or samples.ndim != 2 or not 0 < len(samples) < MIN_ROWS:
+        return samples
+    return torch.cat([samples, samples[-1:].expand(MIN_ROWS - len(samples), -1)])
 
 
 class EpochLog(PrintLog):

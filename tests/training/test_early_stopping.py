@@ -177,6 +177,7 @@ class TestEarlyStopping:
         embedder = make_embedder(
             lr=3e-4,
             max_epochs=6,
+            whiten=False,
             early_stopping=True,
             n_iter_no_change=6,
             tol=tol,

@@ -374,7 +374,7 @@ class TestStopping:
     def test_score(self, make_embedder, noisy):
         """The score is that of the cross-fitted embeddings of the epoch."""
         X, _, y, _ = noisy
-        embedder = make_embedder(max_epochs=1)
+        embedder = make_embedder(max_epochs=1, whiten=False)
         crossed = embedder.fit_transform(X, y)
         assert embedder.best_validation_score_ == pytest.approx(leave_one_out_score(crossed, y, 30))
 
@@ -382,7 +382,7 @@ class TestStopping:
     def test_small_classes(self, make_embedder):
         """Neighbors beyond the class size would always be of another class."""
         X, y = make_blobs(160, centers=16, random_state=0)
-        embedder = make_embedder(max_epochs=1)
+        embedder = make_embedder(max_epochs=1, whiten=False)
         crossed = embedder.fit_transform(X, y)
         assert embedder.best_validation_score_ == pytest.approx(leave_one_out_score(crossed, y, 5))
 
@@ -396,7 +396,8 @@ class TestStopping:
 
         X, y = make_blobs(MAX_SCORED + 500, centers=3, random_state=0)
         make_embedder(max_epochs=1, net=Net()).fit(X, y)
-        assert sizes == [MAX_SCORED, MAX_SCORED + 500]  # in the epoch, and at the end
+        n_samples = len(X)  # in the epoch, for whitening, and for the choice of references
+        assert sizes == [MAX_SCORED, n_samples, n_samples]
 
     def test_stops_before_overfitting(self, make_embedder, noisy):
         X_train, X_test, y_train, y_test = noisy

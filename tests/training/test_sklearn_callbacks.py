@@ -110,7 +110,7 @@ def test_scoring_monitor(make_embedder, blobs):
         return estimator.score(X, y)
 
     monitor = ScoringMonitor(scoring={"map_at_r": map_at_r})
-    embedder = make_embedder(max_epochs=3).set_callbacks(monitor).fit(*blobs)
+    embedder = make_embedder(max_epochs=3, whiten=False).set_callbacks(monitor).fit(*blobs)
     rows = monitor.get_logs().data
     scores = [row["map_at_r"] for row in rows if row["task_name"] == "epoch"]
     assert len(scores) == 3
