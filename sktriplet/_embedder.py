@@ -30,13 +30,12 @@ from sktriplet._build import (
     prepare_input,
     validate_template,
 )
+from sktriplet._classes import declare_classes, merge_classes
 from sktriplet._input_validation import (
     INPUT_SHAPES,
     convert,
-    declare_classes,
     for_each_input,
     is_standardized,
-    merge_classes,
     select_extremes,
     set_fitted_attributes,
     to_single_precision,

@@ -14,30 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import (
-    assert_all_finite,
-    check_consistent_length,
-    column_or_1d,
     gen_batches,
-    indexable,
 )
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 from skorch.helper import SliceDict
 from torch.utils.data import Dataset
 
+from sktriplet._classes import encode_classes, validate_class_labels
 from sktriplet._input_layout import (
     INTEGERS,
     InputLayout,
     TableLayout,
     layout_of,
     layout_type_of,
-)
-from sktriplet._labels import (
-    check_labels,
-    concatenate_labels,
-    find_labeled,
-    find_missing,
-    may_mark_unlabeled,
 )
 from sktriplet._lazy_samples import LazySamples
 from sktriplet._parameters import Interval, SequenceOf
@@ -50,7 +39,6 @@ from sktriplet._table_encoder import (
     to_floats,
 )
 from sktriplet.exceptions import (
-    AmbiguousLabelWarning,
     InputRangeWarning,
     InvalidParameterError,
 )
@@ -77,11 +65,6 @@ UNSUPPORTED_COLUMNS = {
         "",
     ),
 }
-# What to do about several labels per sample.
-SEVERAL_LABELS = (
-    "Samples with several labels do not form classes: combine the labels to one per sample, or "
-    "compare samples instead, with ComparisonEmbedder."
-)
 CONVERT_DATES = "convert them to numbers first, such as days or the hour of the day."
 # Types of dates and times in arrays of objects.
 TEMPORAL_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
@@ -133,11 +116,11 @@ def validate_training_data(
             "dataset are not used: pass those of all samples as an array, which torchvision's "
             "datasets have as targets."
         )
-    y, is_labeled = _validate_labels(y, owner, estimator.unlabeled)
+    y, is_labeled = validate_class_labels(y, owner, estimator.unlabeled)
     X = _wrap_datasets(X)
     validate = _validate_training_inputs if has_several_inputs(X) else _validate_training_samples
     X, layout, fitted_attributes = validate(estimator, X, y, reset=reset, is_chunk=is_chunk)
-    classes, labels = _encode_labels(y, is_labeled, estimator, is_chunk=is_chunk)
+    classes, labels = encode_classes(y, is_labeled, estimator, is_chunk=is_chunk)
     holds_integers = fitted_attributes["_holds_integers"]
     fitted_attributes["classes_"] = classes
     return TrainingData(X, labels, classes, layout, holds_integers, fitted_attributes)
@@ -488,172 +471,6 @@ def validate_samples(estimator: Any, X: Any) -> NDArray | csr_array | LazySample
     return _to_int64(X) if _passes_integers(estimator, reset=False) else X
 
 
-@dataclass
-class LabeledSamples:
-    """Samples as they were passed, with validated labels and groups."""
-
-    X: Any  # can be indexed by scikit-learn
-    y: NDArray
-    classes: NDArray
-    labels: NDArray[np.int64]  # positions in classes
-    groups: NDArray[np.int64] | None
-
-
-def validate_labeled_samples(estimator: Any, X: Any, y: Any, groups: Any = None) -> LabeledSamples:
-    """Validate labels and groups of samples that another estimator will validate.
-
-    Raises
-    ------
-    ValueError
-        If X is no collection of at least two samples, if y does not hold class labels, if no
-        triplet exists, or if lengths differ.
-    """
-    owner = type(estimator).__name__
-    X = check_collection(X, owner, ensure_min_samples=2)
-    y, is_labeled = _validate_labels(y, owner)
-    check_consistent_length(X, y)
-    classes, labels = _encode_labels(y, is_labeled, estimator)
-    if groups is not None:
-        groups = check_labels(groups, "groups")
-        check_consistent_length(X, groups)
-        groups = np.unique(groups, return_inverse=True)[1].astype(np.int64, copy=False)
-    return LabeledSamples(X, y, classes, labels, groups)
-
-
-def validate_enrollment(owner: str, X: Any, y: Any, classes: NDArray) -> tuple[Any, NDArray]:
-    """Validate labels, for which classes may be new, of samples for another estimator.
-
-    Raises
-    ------
-    ValueError
-        If y has a different type than the classes, or another length than X.
-    """
-    X, (y, _) = check_collection(X, owner), _validate_labels(y, owner)
-    check_consistent_length(X, y)
-    merge_classes(classes, y)
-    return X, y
-
-
-def check_collection(
-    X: Any, owner: str, *, ensure_min_samples: int = 1, input_name: str = "X"
-) -> Any:
-    """Check that X holds samples, and make sparse matrices indexable.
-
-    Raises
-    ------
-    ValueError
-        If X has no length, or too few samples.
-    """
-    is_dict = has_several_inputs(X)
-    is_single = isinstance(X, str | bytes) or getattr(X, "ndim", 1) == 0
-    is_indexable = hasattr(X, "__getitem__") or hasattr(X, "__array__") or issparse(X)
-    if is_dict or is_single or not is_indexable:
-        got = f"a dict with the keys {list(X)[:5]}" if is_dict else f"{X!r:.100}"
-        raise ValueError(
-            f"{input_name} must hold samples, in an array, a DataFrame, a sparse matrix or a list. "
-            f"Got {got}."
-        )
-    (X,) = indexable(X)
-    shape = X.shape if hasattr(X, "shape") else (len(X),)
-    for axis, unit, minimum in [(0, "sample", ensure_min_samples), (1, "feature", 1)]:
-        if axis < len(shape) and shape[axis] < minimum:
-            raise ValueError(
-                f"Found array with {shape[axis]} {unit}(s) (shape={tuple(shape)}) while a minimum "
-                f"of {minimum} is required by {owner}."
-            )
-    return X
-
-
-def check_stacked_pairs(pairs: Any) -> NDArray:
-    """Return an array of pairs, of shape (n_pairs, 2, ...), or (n_pairs, 2) for text.
-
-    Raises
-    ------
-    TypeError
-        If they are sparse.
-    ValueError
-        If the array has another shape.
-    """
-    if issparse(pairs):
-        raise TypeError(
-            "Sparse data was passed for pairs, which cannot be stacked: pass Pairs(X, "
-            "indices=indices) or Pairs(X_left, X_right)."
-        )
-    with _explained_errors("pairs", pairs):
-        stacked = np.asarray(pairs)
-    is_text = stacked.ndim == 2 and (
-        stacked.dtype.kind in "UST" or all(isinstance(value, str) for value in stacked.flat)
-    )
-    if stacked.shape[1:2] != (2,) or (stacked.ndim == 2 and not is_text):
-        raise ValueError(
-            "pairs must be an array of shape (n_pairs, 2, ...), a tuple (X_left, X_right), or "
-            f"Pairs(X, indices=indices). Got an array of shape {stacked.shape}."
-        )
-    return stacked
-
-
-def check_pair_labels(y: Any, n_pairs: int) -> NDArray[np.bool_]:
-    """Check binary pair labels.
-
-    Raises
-    ------
-    ValueError
-        If there is not one truth value per pair.
-    """
-    same = column_or_1d(y)
-    if len(same) != n_pairs:
-        raise ValueError(f"y must hold a label for each of the {n_pairs} pairs. Got {len(same)}.")
-    if not np.isin(same, [0, 1]).all():
-        raise ValueError(
-            "y must hold True for pairs of the same class and False for others. "
-            f"Got {np.unique(same)[:5].tolist()}."
-        )
-    return same.astype(bool)
-
-
-def merge_classes(known: NDArray, new: NDArray) -> NDArray:
-    """Return the sorted union of two arrays of class labels.
-
-    Raises
-    ------
-    ValueError
-        If the labels have different types, such as numbers and strings.
-    """
-    try:
-        kinds = known.dtype.kind, new.dtype.kind
-        if "O" not in kinds and (kinds[0] in "US") != (kinds[1] in "US"):
-            raise TypeError
-        return np.unique(concatenate_labels(known, new))
-    except TypeError as error:
-        raise ValueError(
-            "The labels in y must have the same type as in earlier calls. Got "
-            f"{new[:3].tolist()}, ... after {known[:3].tolist()}, ..."
-        ) from error
-
-
-def declare_classes(classes: Any, seen: NDArray, unlabeled: Any) -> NDArray:
-    """Return the sorted classes that `partial_fit` has received, which must contain those seen.
-
-    Raises
-    ------
-    ValueError
-        If they do not, or if they contain the label of unlabeled samples.
-    """
-    classes = np.unique(check_labels(classes, "classes"))
-    if not find_labeled(classes, unlabeled).all():
-        raise ValueError(
-            f"classes must not contain unlabeled={unlabeled!r}, which marks samples without a "
-            f"class. Got {classes.tolist()}."
-        )
-    if len(merge_classes(classes, seen)) > len(classes):
-        unknown = np.setdiff1d(seen, classes)
-        raise ValueError(
-            f"y must hold labels in classes. Got {unknown[:5].tolist()}, which are not among the "
-            f"{len(classes)} classes {classes[:5].tolist()}{', ...' * (len(classes) > 5)}"
-        )
-    return classes
-
-
 def _validate_array(
     estimator: Any,
     X: Any,
@@ -676,7 +493,7 @@ def _validate_array(
     if isinstance(dtype, tuple) and _passes_integers(estimator, reset=reset):
         dtype += INTEGERS
     allows_nan = encoder is not None and not issparse(X)
-    with _explained_errors("X", X):
+    with explained_errors("X", X):
         X = validate_data(
             estimator,
             X,
@@ -782,7 +599,7 @@ def _check_range(X: NDArray, name: str) -> None:
 
 
 @contextmanager
-def _explained_errors(name: str, X: Any) -> Iterator[None]:
+def explained_errors(name: str, X: Any) -> Iterator[None]:
     """Add the name of the argument and an explanation to NumPy's conversion errors."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # An error reports what overflows.
@@ -873,54 +690,6 @@ def _has_dates(column: Any) -> bool:
     )
 
 
-def _validate_labels(
-    y: Any, owner: str, unlabeled: Any = None
-) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Check that y is a vector of class labels without missing values.
-
-    Also return which samples are labeled: all except those whose label is `unlabeled`.
-    """
-    if y is None:
-        raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
-    try:
-        y = np.asarray(y)
-    except ValueError as error:
-        raise ValueError(f"y must hold one label per sample. {error} {SEVERAL_LABELS}") from error
-    if y.dtype.kind == "c":
-        raise ValueError("y must hold class labels. Complex data not supported.")
-    if y.ndim == 2 and y.shape[1] > 1:
-        raise ValueError(f"y must hold one label per sample. {_explain_label_columns(y)}")
-    y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name="y")
-    is_missing = find_missing(y)
-    if is_missing.any():
-        raise ValueError(
-            f"{owner} requires y without missing labels. Input y contains NaN or missing values: "
-            f"{y[is_missing][0]!r} at position {np.flatnonzero(is_missing)[0]}."
-        )
-    is_labeled = find_labeled(y, unlabeled)
-    # As scikit-learn does, but without its warning for many classes, which are common here.
-    target_type = type_of_target(y[is_labeled], input_name="y") if is_labeled.any() else "binary"
-    if target_type not in ("binary", "multiclass"):
-        types = ", ".join(sorted({type(label).__name__ for label in y[is_labeled]}))
-        hint = ""
-        if unlabeled is None and -1 in y.tolist():
-            hint = " If -1 marks unlabeled samples, pass unlabeled=-1 to TripletEmbedder."
-        raise ValueError(
-            f"y must hold class labels of a single type. Unknown label type: {target_type} "
-            f"({types}).{hint}"
-        )
-    return y, is_labeled
-
-
-def _explain_label_columns(y: NDArray) -> str:
-    got = f"Got an array of shape {y.shape}"
-    if y.dtype.kind in "biuf" and np.isin(y, [0, 1]).all() and (y.sum(axis=1) == 1).all():
-        return f"{got} with a column per class: pass y.argmax(axis=1)."
-    return f"{got}. {SEVERAL_LABELS}"
-
-
 def _check_same_length(X: Any, y: NDArray) -> None:
     n_samples = [X.shape[0], len(y)]
     if n_samples[0] != n_samples[1]:
@@ -928,39 +697,6 @@ def _check_same_length(X: Any, y: NDArray) -> None:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {n_samples}.{hint}"
         )
-
-
-def _encode_labels(
-    y: NDArray, is_labeled: NDArray[np.bool_], estimator: Any, *, is_chunk: bool = False
-) -> tuple[NDArray, NDArray[np.int64]]:
-    """Return the classes, and the position of each label in them, -1 if unlabeled."""
-    owner = type(estimator).__name__
-    labels = np.full(len(y), -1, np.int64)
-    classes, labels[is_labeled], counts = np.unique(
-        y[is_labeled], return_inverse=True, return_counts=True
-    )
-    if len(classes) < 2 and not is_chunk:
-        raise ValueError(
-            f"{owner} requires at least 2 classes in y. Got {len(classes)} "
-            f"{'class' if len(classes) == 1 else 'classes'}: {classes.tolist()}."
-        )
-    if counts.max(initial=0) < 2 and not is_chunk:
-        raise ValueError(
-            f"{owner} requires a class with at least 2 samples in y, which form a pair. Got "
-            f"{len(classes)} classes with 1 sample each."
-        )
-    if may_mark_unlabeled(classes):
-        label = classes[:1].tolist()[0]
-        advice = f"pass unlabeled={label!r}" if hasattr(estimator, "unlabeled") else "remove them"
-        warnings.warn(
-            f"y holds the label {label!r} next to {len(classes) - 1} other classes, and "
-            f"{owner} takes it as a class. scikit-learn marks unlabeled samples, and noise in "
-            f"clusters, by -1: if these samples are unlabeled, {advice}. If not, filter this "
-            "warning, or rename the class.",
-            AmbiguousLabelWarning,
-            stacklevel=2,
-        )
-    return classes, labels
 
 
 def _raise_wrong_shape(estimator: Any, shape: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ LAYERS = [
     {"losses"},
     {"mining", "distances", "_input_validation"},
     {"_input_layout", "_table_encoder", "augmentation", "datasets", "display"},
-    {"_lazy_samples", "metrics", "networks"},
+    {"_classes", "_lazy_samples", "metrics", "networks"},
     {"_labels", "_parameters", "exceptions"},
 ]
 MODULES = {

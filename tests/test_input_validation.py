@@ -8,12 +8,8 @@ from scipy import sparse
 from sktriplet import TripletEmbedder
 from sktriplet._input_layout import TableLayout
 from sktriplet._input_validation import (
-    check_collection,
-    check_pair_labels,
-    merge_classes,
     set_fitted_attributes,
     to_single_precision,
-    validate_labeled_samples,
     validate_samples,
     validate_training_data,
 )
@@ -93,85 +89,6 @@ def test_set_fitted_attributes():
     set_fitted_attributes(embedder, {"n_features_in_": 3})
     assert embedder.n_features_in_ == 3
     assert not hasattr(embedder, "feature_names_in_")
-
-
-class Owner:
-    """Any estimator."""
-
-
-class TestValidateLabeledSamples:
-    @pytest.mark.parametrize(
-        "X",
-        [
-            ["a", "b", "c"],
-            [[1], [2], [3]],
-            pd.DataFrame({"a": ["x", "y", None]}),
-            np.zeros((3, 2, 2), np.uint8),
-            np.array([["a", 1]] * 3, object),
-            sparse.csr_matrix(np.eye(3)),
-        ],
-    )
-    def test_samples_are_not_changed(self, X):
-        samples = validate_labeled_samples(Owner(), X, ["a", "b", "b"], ["t", "s", "t"])
-        assert samples.X is X
-        assert samples.y.tolist() == ["a", "b", "b"]
-        assert samples.labels.tolist() == [0, 1, 1]
-        assert samples.groups.tolist() == [1, 0, 1]
-
-    def test_sparse_is_made_indexable(self):
-        assert check_collection(sparse.coo_array(np.eye(3)), "Owner").format == "csr"
-
-    @pytest.mark.parametrize(
-        ("X", "match"),
-        [
-            (None, "X must hold samples.* Got None"),
-            ("abc", "X must hold samples.* Got 'abc'"),
-            ({"a": [1]}, "X must hold samples"),
-            (np.float64(3), "X must hold samples"),
-            ([[1]], "1 sample.* minimum of 2 is required by Owner"),
-            (np.zeros((3, 0)), "0 feature.* minimum of 1 is required by Owner"),
-            ([[1], [2]], r"\[2, 3\]"),
-        ],
-    )
-    def test_invalid(self, X, match):
-        with pytest.raises(ValueError, match=match):
-            validate_labeled_samples(Owner(), X, LABELS)
-
-
-class TestMergeClasses:
-    @pytest.mark.parametrize(
-        ("known", "new", "expected"),
-        [
-            ([3, 1], [2, 3], [1, 2, 3]),
-            ([1], [0.5], [0.5, 1]),
-            (["b"], ["aa"], ["aa", "b"]),
-            (["b"], np.array(["aa"], object), ["aa", "b"]),
-            (np.array(["aa"], object), ["b"], ["aa", "b"]),
-        ],
-    )
-    def test_union(self, known, new, expected):
-        assert merge_classes(np.asarray(known), np.asarray(new)).tolist() == expected
-
-    @pytest.mark.parametrize(
-        ("known", "new"), [(["b"], np.array([1], object)), ([1], ["a"]), (["a"], [1.5])]
-    )
-    def test_other_types(self, known, new):
-        with pytest.raises(ValueError, match=r"labels in y .*type"):
-            merge_classes(np.asarray(known), np.asarray(new))
-
-
-class TestCheckPairLabels:
-    def test_valid(self):
-        same = check_pair_labels([1, 0, True], 3)
-        assert same.dtype == bool
-        assert same.tolist() == [True, False, True]
-
-    @pytest.mark.parametrize(
-        ("y", "match"), [([1, 0], "2"), ([1, 2, 0], r"\[0, 1, 2\]"), (np.eye(3), "1d array")]
-    )
-    def test_invalid(self, y, match):
-        with pytest.raises(ValueError, match=f"y .*{match}"):
-            check_pair_labels(y, 3)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 
 from sktriplet._embedder import TripletEmbedder
-from sktriplet._input_validation import LabeledSamples, validate_labeled_samples
 from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, validate_parameters
+from sktriplet.recognition._labeled_samples import LabeledSamples, validate_labeled_samples
 
 MAX_FOLDS = 5
 

@@ -10,7 +10,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sktriplet._input_validation import validate_enrollment
 from sktriplet._labels import check_labels, concatenate_labels
 from sktriplet._parameters import Interval
 from sktriplet.metrics._operating_point import check_rate_is_measurable, threshold_at_fpr
@@ -22,6 +21,7 @@ from sktriplet.recognition._cross_fitting import (
     cross_fitting_splits,
     embed,
 )
+from sktriplet.recognition._labeled_samples import validate_enrollment
 from sktriplet.recognition._templates import (
     distances_to_classes,
     enroll_templates,

@@ -13,7 +13,6 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from sktriplet._input_validation import LabeledSamples, check_pair_labels
 from sktriplet._parameters import Interval
 from sktriplet.metrics._operating_point import (
     check_rate_is_measurable,
@@ -33,7 +32,8 @@ from sktriplet.recognition._error_rates import (
     dyadic_interval,
     pool_pairs,
 )
-from sktriplet.recognition._pairs import Pairs, pair_distances
+from sktriplet.recognition._labeled_samples import LabeledSamples
+from sktriplet.recognition._pairs import Pairs, check_pair_labels, pair_distances
 
 # Held-out samples per fold that form pairs. The distance matrix of a fold must fit into memory.
 # Classes are left out rather than have fewer than this many of their samples.

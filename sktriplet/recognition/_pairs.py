@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.utils import _safe_indexing, column_or_1d, gen_batches
 from sklearn.utils.validation import _num_samples
 
-from sktriplet._input_validation import check_collection, check_stacked_pairs
+from sktriplet._input_validation import explained_errors
+from sktriplet.recognition._labeled_samples import check_collection
 
 # Numbers in a batch of pairs whose differences are computed at once, to stay in the cache.
 BATCH_SIZE = 2**18
@@ -129,7 +130,7 @@ def as_pairs(pairs: Any) -> Pairs:
         return pairs
     if isinstance(pairs, tuple) and len(pairs) == 2:
         return Pairs(*pairs)
-    stacked = check_stacked_pairs(pairs)
+    stacked = _check_stacked(pairs)
     indices = np.arange(2 * len(stacked)).reshape(-1, 2)
     return Pairs(stacked.reshape(-1, *stacked.shape[2:]), indices=indices)
 
@@ -148,6 +149,53 @@ def pair_distances(
         left, right = codes[batch].T
         distances[batch] = np.linalg.norm(embeddings[left] - embeddings[right], axis=1)
     return distances, codes
+
+
+def check_pair_labels(y: Any, n_pairs: int) -> NDArray[np.bool_]:
+    """Check binary pair labels.
+
+    Raises
+    ------
+    ValueError
+        If there is not one truth value per pair.
+    """
+    same = column_or_1d(y)
+    if len(same) != n_pairs:
+        raise ValueError(f"y must hold a label for each of the {n_pairs} pairs. Got {len(same)}.")
+    if not np.isin(same, [0, 1]).all():
+        raise ValueError(
+            "y must hold True for pairs of the same class and False for others. "
+            f"Got {np.unique(same)[:5].tolist()}."
+        )
+    return same.astype(bool)
+
+
+def _check_stacked(pairs: Any) -> NDArray:
+    """Return an array of pairs, of shape (n_pairs, 2, ...), or (n_pairs, 2) for text.
+
+    Raises
+    ------
+    TypeError
+        If they are sparse.
+    ValueError
+        If the array has another shape.
+    """
+    if sparse.issparse(pairs):
+        raise TypeError(
+            "Sparse data was passed for pairs, which cannot be stacked: pass Pairs(X, "
+            "indices=indices) or Pairs(X_left, X_right)."
+        )
+    with explained_errors("pairs", pairs):
+        stacked = np.asarray(pairs)
+    is_text = stacked.ndim == 2 and (
+        stacked.dtype.kind in "UST" or all(isinstance(value, str) for value in stacked.flat)
+    )
+    if stacked.shape[1:2] != (2,) or (stacked.ndim == 2 and not is_text):
+        raise ValueError(
+            "pairs must be an array of shape (n_pairs, 2, ...), a tuple (X_left, X_right), or "
+            f"Pairs(X, indices=indices). Got an array of shape {stacked.shape}."
+        )
+    return stacked
 
 
 def _check_indices(indices: Any, n_left: int, n_right: int) -> NDArray[np.intp]:

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet._input_validation import validate_labeled_samples
 from sktriplet.recognition._cross_fitting import cross_fit, cross_fitting_splits
+from sktriplet.recognition._labeled_samples import validate_labeled_samples
 
 
 class Recorder(TransformerMixin, BaseEstimator):

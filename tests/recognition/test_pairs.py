@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 
 from sktriplet import Pairs
-from sktriplet.recognition._pairs import as_pairs, pair_distances
+from sktriplet.recognition._pairs import as_pairs, check_pair_labels, pair_distances
 
 INDICES = np.array([(0, 1), (4, 1), (4, 0), (2, 2), (0, 1)])
 X = np.array([[0.0, 0], [3, 4], [1, 1], [9, 9], [0, 0]])
@@ -172,3 +172,17 @@ def test_many_pairs_in_batches(rng):
 def test_invalid_pairs(arguments, indices, match):
     with pytest.raises(ValueError, match=match):
         Pairs(*arguments, indices=indices)
+
+
+class TestCheckPairLabels:
+    def test_valid(self):
+        same = check_pair_labels([1, 0, True], 3)
+        assert same.dtype == bool
+        assert same.tolist() == [True, False, True]
+
+    @pytest.mark.parametrize(
+        ("y", "match"), [([1, 0], "2"), ([1, 2, 0], r"\[0, 1, 2\]"), (np.eye(3), "1d array")]
+    )
+    def test_invalid(self, y, match):
+        with pytest.raises(ValueError, match=f"y .*{match}"):
+            check_pair_labels(y, 3)
