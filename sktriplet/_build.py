@@ -86,7 +86,7 @@ def validate_template(embedder: Any) -> None:
     # None means not set: skorch's nets for accelerate have no device of their own.
     given = {name: value for name, value in net.get_params(deep=False).items() if value is not None}
     net_defaults = TripletNet().get_params(deep=False)
-    changed = _changed_params(embedder)
+    changed = changed_params(embedder)
     if net.iterator_train is not BatchLoader and "samples_per_class" in changed:
         raise InvalidParameterError(
             f"The 'samples_per_class' parameter of {owner} has no effect with the iterator_train "
@@ -112,7 +112,7 @@ def validate_template(embedder: Any) -> None:
             )
 
 
-def _changed_params(embedder: Any) -> dict[str, Any]:
+def changed_params(embedder: Any) -> dict[str, Any]:
     """Return the parameters that differ from their defaults."""
     params = embedder.get_params(deep=False)
     return {
@@ -155,7 +155,7 @@ def build_net(embedder: Any, network: EmbeddingNetwork, **settings: Any) -> Trip
     parameter at its default does not replace the criterion's own default.
     """
     template = TripletNet() if embedder.net is None else clone(embedder.net)
-    changed = _changed_params(embedder)
+    changed = changed_params(embedder)
     params: dict[str, Any] = {"module": network}
     for theirs, ours in RESERVED_PARAMS.items():
         component, _, name = theirs.partition("__")
@@ -464,7 +464,7 @@ def _check_network_params(embedder: Any, layout: Any, backbone: nn.Module) -> No
     accepted: tuple[str, ...] = ()
     if isinstance(embedder.module, str):
         _, accepted = DEFAULT_NETWORKS[type(layout)]
-    changed = _changed_params(embedder)
+    changed = changed_params(embedder)
     is_linear = isinstance(backbone, MLP) and not len(backbone.layers)
     if is_linear and embedder.n_members > 1:
         accepted = tuple(name for name in accepted if name != "n_members")

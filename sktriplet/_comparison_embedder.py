@@ -1,7 +1,7 @@
 """`ComparisonEmbedder`: an embedding learned from triplets instead of class labels."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sktriplet._build import changed_params
 from sktriplet._embedder import TripletEmbedder
 from sktriplet._input_validation import has_several_inputs
 from sktriplet._parameters import validate_parameters
@@ -26,8 +27,11 @@ from sktriplet.training import TripletNet
 from sktriplet.training._data import BatchLoader
 from sktriplet.training._net import MIN_BATCHES
 
-# Values of the embedder's parameters that may have no effect.
-NO_EFFECT = {"early_stopping": ("auto", False), "warm_start": (False,), "unlabeled": (None,)}
+# Parameters of the embedder that have no effect.
+NO_EFFECT = (
+    *("early_stopping", "validation_fraction", "n_iter_no_change", "tol"),
+    *("unlabeled", "warm_start"),
+)
 
 
 class ComparisonEmbedder(
@@ -52,8 +56,8 @@ class ComparisonEmbedder(
     estimator : TripletEmbedder, default=None
         Embedder whose clone is trained. Its `batch_size` counts samples: with 128, a batch has 42
         triplets. Parameters that concern classes, such as `mining`, `nca_weight` and
-        `samples_per_class`, must have their defaults, and there is no early stopping. None uses
-        ``TripletEmbedder()``.
+        `samples_per_class`, and those of early stopping, must have their defaults. There is neither
+        early stopping nor cross-fitting. None uses ``TripletEmbedder()``.
 
     Attributes
     ----------
@@ -134,6 +138,27 @@ class ComparisonEmbedder(
         self.n_features_in_ = estimator.n_features_in_
         self.input_shape_ = estimator.input_shape_
         return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> NoReturn:
+        """Raise an error, because `fit` takes triplets, and `transform` takes samples.
+
+        Parameters
+        ----------
+        X : array-like
+            Not used.
+        y : None
+            Not used.
+
+        Raises
+        ------
+        TypeError
+            Always, and before training.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no fit_transform, because fit takes triplets, and "
+            "transform takes samples: call fit(triplets).transform(samples). In a Pipeline, it can "
+            "be the last step only."
+        )
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embed samples.
@@ -229,9 +254,8 @@ def _flatten(X: Any, *, min_triplets: int) -> tuple[NDArray, int]:
 
 def _check_settings(estimator: TripletEmbedder) -> None:
     """Check that settings have an effect; the embedder checks those of the criterion."""
-    for name, accepted in NO_EFFECT.items():
-        value = getattr(estimator, name)
-        if value not in accepted:
+    for name, value in changed_params(estimator).items():
+        if name in NO_EFFECT and value is not False:
             raise InvalidParameterError(
                 f"The {name!r} parameter of TripletEmbedder has no effect in ComparisonEmbedder. "
                 f"Got {value!r}; leave it at its default."

@@ -198,6 +198,9 @@ class TestComparisonEmbedder:
         ("parameters", "match"),
         [
             ({"early_stopping": True}, "'early_stopping'.*ComparisonEmbedder.*True"),
+            ({"validation_fraction": 0.2}, r"'validation_fraction'.*ComparisonEmbedder.*0\.2"),
+            ({"n_iter_no_change": 3}, "'n_iter_no_change'.*ComparisonEmbedder.*3"),
+            ({"tol": 0.0}, r"'tol'.*ComparisonEmbedder.*0\.0"),
             ({"warm_start": True}, "'warm_start'.*ComparisonEmbedder"),
             ({"unlabeled": 0}, "'unlabeled'.*ComparisonEmbedder"),
             ({"mining": "hard"}, "'mining'.*ComparisonLoss"),
@@ -209,6 +212,15 @@ class TestComparisonEmbedder:
     def test_parameters_without_effect(self, make_embedder, parameters, match):
         with pytest.raises(InvalidParameterError, match=match):
             ComparisonEmbedder(make_embedder(**parameters)).fit(TRIPLETS)
+
+    def test_early_stopping_may_be_off(self, make_embedder):
+        embedder = make_embedder(max_epochs=1, early_stopping=False)
+        assert ComparisonEmbedder(embedder).fit(TRIPLETS).estimator_.n_iter_ == 1
+
+    def test_fit_transform_raises_before_training(self, make_embedder):
+        embedder = make_embedder(module=lambda *_: pytest.fail("training has started"))
+        with pytest.raises(TypeError, match=r"fit\(triplets\)\.transform\(samples\)"):
+            ComparisonEmbedder(embedder).fit_transform(TRIPLETS)
 
     @pytest.mark.parametrize("estimator", [TripletEmbedder, "a", ContrastiveLoss()])
     def test_wrong_estimator(self, estimator):
