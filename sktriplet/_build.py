@@ -3,7 +3,6 @@
 import copy
 import inspect
 from collections.abc import Callable
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, issparse
 from sklearn.base import clone
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
 from torch import nn
 
 from sktriplet._input_layout import ImageLayout, InputLayout, SequenceLayout, TableLayout
-from sktriplet._input_validation import convert, value_range
-from sktriplet._lazy_samples import LazySamples, read_ahead, reading_threads
+from sktriplet._multi_input import AnyPreprocessor, MultiInputPreprocessor
+from sktriplet._preprocessor import Preprocessor
 from sktriplet.augmentation import AUGMENTATIONS, affine
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss
@@ -38,10 +35,6 @@ MIN_COMPONENTS_PER_MEMBER = 8
 N_BINS, SUBSAMPLE_SIZE = 8, 10_000
 # Wider tables, mostly of words, do not benefit from the encoding.
 MAX_ENCODED_FEATURES = 2_000
-
-# A feature is centered before its conversion to single precision if its mean exceeds this many
-# standard deviations.
-MAX_RELATIVE_OFFSET = 10_000
 
 # Parameters of the net that the embedder sets, with the embedder's parameter for each.
 RESERVED_PARAMS = {
@@ -175,100 +168,19 @@ def build_net(embedder: Any, network: EmbeddingNetwork, **settings: Any) -> Trip
     return type(template)(**(template.get_params(deep=False) | params | settings))
 
 
-def partial_fit_scaler(
-    scaler: StandardScaler | None, X: NDArray | csr_array | LazySamples, layout: InputLayout
-) -> StandardScaler:
-    """Return the mean and scale of features, or of image channels, updated with more samples.
-
-    The samples are passed to scikit-learn in chunks, because it copies them.
-    """
-    # The network does the scaling. This scaler only computes statistics, and accepts sparse
-    # samples only if it does not center them.
-    scaler = copy.deepcopy(scaler) or StandardScaler(with_mean=False)
-    n_samples = X.shape[0]
-    size = X.size if issparse(X) else n_samples * prod(layout.shape)
-    parts = gen_batches(n_samples, max(1, 2**21 * n_samples // max(size, 1)))
-
-    def read(part: slice) -> Any:
-        return np.asarray(X[part]) if isinstance(X, LazySamples) else X[part]
-
-    for _, chunk in read_ahead(read, parts, reading_threads(X)):
-        if not issparse(chunk):
-            chunk = layout.to_rows(chunk)
-        else:
-            # scikit-learn sums dense samples in double precision, but sparse ones in their own,
-            # and its older versions require 32-bit indices.
-            indices, starts = chunk.indices.astype(np.int32), chunk.indptr.astype(np.int32)
-            chunk = csr_array((chunk.data.astype(np.float64), indices, starts), shape=chunk.shape)
-        scaler.partial_fit(chunk)
-    return scaler
-
-
-def large_offsets(
-    scaler: StandardScaler | None, X: NDArray | csr_array, layout: InputLayout
-) -> NDArray | None:
-    """Return the means of features that single precision would round too coarsely, else zeros.
-
-    None if there are no such features, and for sparse tables, whose zeros are exact.
-    """
-    if scaler is None or issparse(X) or not layout.is_table:
-        return None
-    is_large = np.abs(scaler.mean_) > MAX_RELATIVE_OFFSET * scaler.scale_
-    is_large &= scaler.scale_ == np.sqrt(scaler.var_)  # else constant, and exactly zero anyway
-    return np.where(is_large, scaler.mean_, 0.0) if is_large.any() else None
-
-
-def prepare_input(
-    X: NDArray | csr_array,
-    layout: InputLayout,
-    holds_integers: bool,
-    standardize: bool,
-    scaler: StandardScaler | None,
-    in_fit: tuple[float, float, bool] | None,
-    updates: bool,
-) -> tuple[Any, StandardScaler | None, NDArray | None, tuple[float, float, bool] | None]:
-    """Return an input as the network receives it, its statistics, its offset, and its range.
-
-    Given statistics are only updated if `updates` is true.
-
-    Raises
-    ------
-    InvalidParameterError
-        If integers that were not standardized would be.
-    """
-    if standardize and holds_integers:
-        raise InvalidParameterError(
-            "The 'standardize' parameter must not change when training on integers continues. "
-            f"Got {standardize} after False."
-        )
-    if not standardize:
-        scaler = None
-    elif updates or scaler is None:
-        scaler = partial_fit_scaler(scaler, X, layout)
-    offset = large_offsets(scaler, X, layout)
-    converted = convert(X, offset, in_fit, holds_integers)
-    if in_fit is None and not (layout.is_table or holds_integers):
-        in_fit = value_range(converted)
-    return converted, scaler, offset, in_fit
-
-
 def build_network(
     embedder: Any,
     X: Any,
-    layout: Any,
-    scaler: Any,
+    preprocessor: AnyPreprocessor,
     *,
     seed: int,
-    offset: Any = None,
     start: EmbeddingNetwork | None = None,
-    keeps_integers: Any = False,
 ) -> EmbeddingNetwork:
     """Build the network that an embedder trains.
 
-    Without a `scaler` inputs are not standardized. An `offset` has already been subtracted from
-    the features. Training starts from the weights of the network `start`, if there is one. If it
-    `keeps_integers`, the network receives ids. If there are several inputs, all of these are
-    dicts, and the module is called with keyword arguments.
+    X holds training samples as the network receives them from a fitted `preprocessor`. Training
+    starts from the weights of the network `start`, if there is one. If there are several inputs,
+    the module is called with keyword arguments.
 
     Raises
     ------
@@ -277,12 +189,11 @@ def build_network(
     ValueError
         If the weights to start from do not fit.
     """
-    if isinstance(layout, dict):
-        return _build_multi_input_network(
-            embedder, layout, scaler, seed, offset, start, keeps_integers
-        )
+    if isinstance(preprocessor, MultiInputPreprocessor):
+        return _build_multi_input_network(embedder, preprocessor.parts, start)
+    layout = preprocessor.network_layout
     with torch.device("cpu"):  # regardless of torch.set_default_device
-        standardizer = _build_standardizer(scaler, layout, offset)
+        standardizer = _build_standardizer(preprocessor)
         backbone = _build_backbone(embedder, X, layout, standardizer, seed)
     _check_network_params(embedder, layout, backbone)
     if start is not None:
@@ -290,45 +201,41 @@ def build_network(
     return EmbeddingNetwork(
         backbone,
         input_layout=layout.converter(contiguous=not isinstance(embedder.module, str)),
-        augment=_build_augmentation(embedder.augment, layout, keeps_integers),
+        augment=_build_augmentation(embedder.augment, layout, preprocessor.holds_ids),
         scaler=standardizer,
         normalize=embedder.normalize,
         precision=embedder.precision,
-        keeps_integers=keeps_integers,
+        keeps_integers=preprocessor.holds_ids,
     )
 
 
 def _build_multi_input_network(
     embedder: Any,
-    layout: dict[str, InputLayout],
-    scaler: Any,
-    seed: int,
-    offset: Any,
+    parts: dict[str, Preprocessor],
     start: EmbeddingNetwork | None,
-    keeps_integers: Any,
 ) -> MultiInputNetwork:
     augment = None if embedder.augment == "auto" else embedder.augment
     if isinstance(augment, str):
         raise InvalidParameterError(
             "The 'augment' parameter can be a name for images only. Got "
-            f"{augment!r} and the inputs {list(layout)}."
+            f"{augment!r} and the inputs {list(parts)}."
         )
     with torch.device("cpu"):
         inputs = {
             name: EmbeddingNetwork(
                 nn.Identity(),
-                input_layout=part.converter(contiguous=True),
-                scaler=_build_standardizer(scaler[name], part, offset[name]),
-                keeps_integers=keeps_integers[name],
+                input_layout=part.network_layout.converter(contiguous=True),
+                scaler=_build_standardizer(part),
+                keeps_integers=part.holds_ids,
             )
-            for name, part in layout.items()
+            for name, part in parts.items()
         }
         if isinstance(embedder.module, nn.Module):
             backbone = copy.deepcopy(embedder.module)
         else:
-            shapes = {name: part.shape for name, part in layout.items()}
+            shapes = {name: part.network_layout.shape for name, part in parts.items()}
             backbone = _call_module_factory(embedder.module, shapes, embedder.n_components)
-    _check_network_params(embedder, layout, backbone)
+    _check_network_params(embedder, None, backbone)
     if start is not None:
         _load_weights(backbone, start, start.scaler, owner=type(embedder).__name__)
     return MultiInputNetwork(
@@ -494,9 +401,9 @@ def _load_weights(
         ) from error
 
 
-def _build_augmentation(augment: Any, layout: InputLayout, keeps_integers: bool) -> Callable | None:
+def _build_augmentation(augment: Any, layout: InputLayout, holds_ids: bool) -> Callable | None:
     if augment == "auto":
-        return affine if layout.has_named_augmentations and not keeps_integers else None
+        return affine if layout.has_named_augmentations and not holds_ids else None
     if not isinstance(augment, str):
         return augment
     if not layout.has_named_augmentations:
@@ -506,11 +413,10 @@ def _build_augmentation(augment: Any, layout: InputLayout, keeps_integers: bool)
     return AUGMENTATIONS[augment]
 
 
-def _build_standardizer(
-    scaler: StandardScaler | None, layout: InputLayout, offset: NDArray | None
-) -> Standardizer | None:
+def _build_standardizer(preprocessor: Preprocessor) -> Standardizer | None:
+    scaler, offset = preprocessor.scaler, preprocessor.offset
     if scaler is None:
         return None
     mean = scaler.mean_ if offset is None else scaler.mean_ - offset
-    shape = layout.statistics_shape
+    shape = preprocessor.network_layout.statistics_shape
     return Standardizer(mean.reshape(shape), scaler.scale_.reshape(shape))

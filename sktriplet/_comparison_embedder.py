@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sktriplet._build import changed_params
 from sktriplet._embedder import TripletEmbedder
-from sktriplet._input_validation import has_several_inputs
+from sktriplet._multi_input import has_several_inputs
 from sktriplet._parameters import validate_parameters
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import TripletLoss

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import (
     Tags,
@@ -19,7 +18,6 @@ from sklearn.utils import (
 )
 from sklearn.utils._param_validation import StrOptions, make_constraint
 from sklearn.utils.validation import check_is_fitted
-from skorch.helper import SliceDict
 from skorch.utils import to_tensor
 from torch import nn
 
@@ -27,30 +25,26 @@ from sktriplet._build import (
     add_whitening,
     build_net,
     build_network,
-    prepare_input,
     validate_template,
 )
 from sktriplet._classes import declare_classes, merge_classes
-from sktriplet._input_validation import (
-    INPUT_SHAPES,
-    convert,
-    for_each_input,
-    is_standardized,
-    select_extremes,
-    set_fitted_attributes,
-    to_single_precision,
-    validate_samples,
-    validate_training_data,
-)
+from sktriplet._input_layout import INPUT_SHAPES, InputLayout
+from sktriplet._integers import select_extremes
 from sktriplet._labels import find_labeled
+from sktriplet._multi_input import encode_samples
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
+from sktriplet._training_data import validate_training_data
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError, LargeNetworkWarning, SkippedChunkWarning
 from sktriplet.losses import LOSSES, MINING_STRATEGIES
 from sktriplet.metrics import mean_average_precision_at_r_score
-from sktriplet.networks._embedding_network import explained_errors, validate_network
+from sktriplet.networks._embedding_network import (
+    EmbeddingNetwork,
+    explained_errors,
+    validate_network,
+)
 from sktriplet.training import TripletNet
 from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
@@ -291,10 +285,6 @@ class TripletEmbedder(
         "https://sktriplet.readthedocs.io/en/stable/generated/sktriplet.{estimator_name}.html"
     )
 
-    # Of estimators that were saved by earlier versions.
-    _holds_integers: Any = False
-    _range: Any = None
-
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "margin": [Interval(Real, 0, None, closed="neither")],
@@ -442,7 +432,7 @@ class TripletEmbedder(
             fit_whitening(net, dataset)
             if dataset.folds is not None and prefer_cross_fitted(net, dataset):
                 fitted["_folds"] = dataset.folds
-        set_fitted_attributes(self, fitted)
+        self._set_fitted(fitted)
         return self
 
     def fit_transform(self, X: Any, y: Any) -> NDArray[np.float32]:
@@ -539,7 +529,7 @@ class TripletEmbedder(
             with self._threads(fitted["input_shape_"]):
                 fitted["net_"].partial_fit(dataset)
                 fit_whitening(fitted["net_"], dataset)
-        set_fitted_attributes(self, fitted)
+        self._set_fitted(fitted)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -630,25 +620,41 @@ class TripletEmbedder(
         """Largest validation score."""
         return max(self.validation_scores_ or [], default=None)
 
-    def _embed(self, X: Any) -> NDArray[np.float32]:
-        X = validate_samples(self, X)
-        if not issparse(X) or self._offset is None:
-            X = for_each_input(convert, X, self._offset, self._range, self._holds_integers)
-            X = SliceDict(**X) if isinstance(X, dict) else X
-            with explained_errors(self.net_.module, X):
-                return self.net_.embed(X)
-        # Subtracting the offset of the features makes sparse samples dense.
-        dense = (X[part].toarray() for part in gen_batches(X.shape[0], 4096))
-        chunks = [self.net_.embed(to_single_precision(part, self._offset)) for part in dense]
-        return np.concatenate(chunks)
+    def _set_fitted(self, attributes: dict[str, Any]) -> None:
+        """Set the attributes of the fitted estimator, all at once."""
+        self.__dict__.pop("feature_names_in_", None)
+        self.__dict__.update(attributes)
 
-    def _declare_classes(
-        self, classes: Any, seen: NDArray, *, resume: bool
-    ) -> tuple[NDArray | None, NDArray]:
-        """Return the classes passed to `partial_fit`, now or earlier, and all that are known."""
+    def _embed(self, X: Any) -> NDArray[np.float32]:
+        preprocessor = self._preprocessor
+        X = encode_samples(preprocessor, X, self)
+        if preprocessor.becomes_dense(X):
+            parts = (preprocessor.convert(X[part]) for part in gen_batches(X.shape[0], 4096))
+            return np.concatenate([self.net_.embed(part) for part in parts])
+        X = preprocessor.convert(X)
+        with explained_errors(self.net_.module, X):
+            return self.net_.embed(X)
+
+    def _update_classes(
+        self, seen: NDArray, declared: Any, *, resume: bool, is_chunk: bool
+    ) -> tuple[NDArray, NDArray | None, list[Any]]:
+        """Return the known classes, those declared in `partial_fit`, and all in order of codes."""
+        known = seen
+        if resume:
+            merged = merge_classes(self.classes_, seen) if len(seen) else self.classes_
+            known = merged if is_chunk else seen
+        if is_chunk:
+            declared = self._declare_classes(declared, known, resume=resume)
+            known = known if declared is None else declared
+        # Criteria may have weights per class: codes do not change, and new classes come last.
+        order = self._class_order if resume else []
+        return known, declared, list(dict.fromkeys([*order, *known.tolist()]))
+
+    def _declare_classes(self, classes: Any, seen: NDArray, *, resume: bool) -> NDArray | None:
+        """Return the classes passed to `partial_fit`, now or earlier, if there are any."""
         declared = self._declared_classes if resume else None
         if classes is None and declared is None:
-            return None, seen
+            return None
         given = declare_classes(declared if classes is None else classes, seen, self.unlabeled)
         if declared is not None and not np.array_equal(given, declared):
             added, missing = np.setdiff1d(given, declared), np.setdiff1d(declared, given)
@@ -657,7 +663,7 @@ class TripletEmbedder(
                 f"after {len(declared)}; new: {added[:5].tolist()}, missing: "
                 f"{missing[:5].tolist()}."
             )
-        return given, given
+        return given
 
     def _is_labeled(self, y: Any) -> NDArray[np.bool_]:
         return find_labeled(column_or_1d(np.asarray(y)), self.unlabeled)
@@ -667,44 +673,22 @@ class TripletEmbedder(
     ) -> tuple[dict[str, Any], ArrayDataset]:
         """Return the attributes of the fitted estimator, with a net to train, and its data."""
         device = self._validate_settings()
-        data = validate_training_data(self, X, y, reset=not resume, is_chunk=is_chunk)
-        fitted, seen = data.fitted_attributes, data.classes
-        if resume:
-            seen = merge_classes(self.classes_, seen) if len(seen) else self.classes_
-        if is_chunk:
-            classes, fitted["classes_"] = self._declare_classes(classes, seen, resume=resume)
-        # Criteria may have weights per class: codes do not change, and new classes come last.
-        order = self._class_order if resume else []
-        order = list(dict.fromkeys([*order, *fitted["classes_"].tolist()]))
+        data = validate_training_data(
+            self, X, y, fitted=self._preprocessor if resume else None, is_chunk=is_chunk
+        )
+        known, declared, order = self._update_classes(
+            data.classes, classes, resume=resume, is_chunk=is_chunk
+        )
         code = {label: number for number, label in enumerate(order)}
         # The last one is that of unlabeled samples, whose label is -1.
         codes = np.array([*(code[label] for label in data.classes.tolist()), -1])
-        labels = codes[data.labels]
+        labels, preprocessor = codes[data.labels], data.preprocessor
         is_labeled = labels >= 0
-        standardize: Any = self.standardize
-        if isinstance(data.X, SliceDict):
-            standardize = {name: is_standardized(standardize, name) for name in data.X}
-        prepared = for_each_input(
-            prepare_input,
-            data.X,
-            data.layout,
-            data.holds_integers,
-            standardize,
-            self._scaler if resume else None,
-            self._range if resume else None,
-            is_chunk,
-        )
-        if isinstance(prepared, dict):
-            X, scaler, offset, in_fit = (
-                {name: items[i] for name, items in prepared.items()} for i in range(4)
-            )
-            X = SliceDict(**X)
-        else:
-            X, scaler, offset, in_fit = prepared
+        X = preprocessor.fit_convert(data.X, update=is_chunk)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         # Until the first step, chunks may have been too small to determine the bins of features.
         start = self.net_.module if resume and (self.n_iter_ or not is_chunk) else None
-        settings = {"random_state": seed, "device": str(device)}
+        settings: dict[str, Any] = {"random_state": seed, "device": str(device)}
         if is_chunk:
             min_batches = getattr(self.net, "min_batches", None) or MIN_BATCHES
             settings |= {
@@ -713,29 +697,14 @@ class TripletEmbedder(
                 "callbacks__lr_scheduler": None,
             }
         with isolated_rng(seed, device):
-            network = build_network(
-                self,
-                X,
-                data.layout,
-                scaler,
-                seed=seed,
-                offset=offset,
-                start=start,
-                keeps_integers=data.holds_integers,
-            )
-            some = to_tensor(as_tensor(X[select_extremes(X)]), device)
-            n_components = validate_network(network.to(device), some, self.n_components)
-            if n_components == 1 and self.metric == "cosine":
-                raise InvalidParameterError(
-                    "The 'metric' parameter can be 'cosine' only with more than one component. Got "
-                    "a module with one component."
-                )
+            network = build_network(self, X, preprocessor, seed=seed, start=start).to(device)
+            n_components = self._validate_network(network, X, device)
             add_whitening(self, network, n_components)
             if resume and is_chunk and network.whitening is not None:
                 network.whitening.load_state_dict(self.net_.module.whitening.state_dict())
             net = build_net(self, network, **settings).initialize()
-        if isinstance(self.module, str) and data.layout.is_table and not resume:
-            _warn_if_large(network, data.layout.shape[0])
+        if isinstance(self.module, str) and not resume:
+            _warn_if_large(network, preprocessor.network_layout)  # type: ignore[union-attr]
         if not is_labeled.all():
             X, labels = X[is_labeled], labels[is_labeled]
         folds = None
@@ -743,18 +712,21 @@ class TripletEmbedder(
             net.resume_from(self.net_)
         elif self.cross_fit and not is_chunk and can_leave_folds_out(net):
             folds = assign_folds(labels, network.n_members, np.random.default_rng(seed))
-        fitted |= {
+        fitted = {
             "net_": net,
-            "_scaler": scaler,
-            "_offset": offset,
-            "_range": in_fit,
+            "classes_": known,
+            "input_shape_": preprocessor.shape,
+            "n_features_in_": preprocessor.n_features,
+            "_preprocessor": preprocessor,
             "_class_order": order,
-            "_declared_classes": classes,
+            "_declared_classes": declared,
             "_folds": None,
             "_first_epoch": len(net.history) if resume else 0,
             "_n_features_out": n_components,
             "_fit_parameters": self.get_params(deep=False),
         }
+        if preprocessor.feature_names is not None:
+            fitted["feature_names_in_"] = preprocessor.feature_names
         return fitted, ArrayDataset(X, labels, folds)
 
     def _validate_settings(self) -> torch.device:
@@ -774,6 +746,17 @@ class TripletEmbedder(
         if self.net is not None:
             validate_template(self)
         return resolve_device(self.device)
+
+    def _validate_network(self, network: EmbeddingNetwork, X: Any, device: torch.device) -> int:
+        """Run the network on some samples, and return the number of components."""
+        some = to_tensor(as_tensor(X[select_extremes(X)]), device)
+        n_components = validate_network(network, some, self.n_components)
+        if n_components == 1 and self.metric == "cosine":
+            raise InvalidParameterError(
+                "The 'metric' parameter can be 'cosine' only with more than one component. Got "
+                "a module with one component."
+            )
+        return n_components
 
     def _threads(self, input_shape: Any) -> AbstractContextManager[None]:
         # The small default networks for tables do not benefit from more threads.
@@ -800,12 +783,12 @@ class TripletEmbedder(
         return tags
 
 
-def _warn_if_large(network: nn.Module, n_features: int) -> None:
+def _warn_if_large(network: nn.Module, layout: InputLayout) -> None:
     n_weights = sum(weights.numel() for weights in network.parameters())
-    if n_weights > LARGE_NETWORK:
+    if layout.is_table and n_weights > LARGE_NETWORK:
         warnings.warn(
-            f"The network for {n_features:,} features has {n_weights:,} weights, all of which are "
-            f"updated in each step, and requires {n_weights * 16 / 2**30:.1f} GiB during "
+            f"The network for {layout.shape[0]:,} features has {n_weights:,} weights, all of which "
+            f"are updated in each step, and requires {n_weights * 16 / 2**30:.1f} GiB during "
             "training. Reduce the features first, for example with TruncatedSVD, or use smaller "
             "hidden_layer_sizes or fewer n_members.",
             LargeNetworkWarning,

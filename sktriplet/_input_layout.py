@@ -7,6 +7,7 @@ A new layout is a subclass of `InputLayout`, an entry in `LAYOUTS`, and a defaul
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,12 +16,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 from torch import nn
 
+from sktriplet._parameters import Interval, SequenceOf
 from sktriplet.networks._embedding_network import ChannelsFirst, OneHot
 
 # Numbers of channels that are recognized without input_shape: gray, RGB, RGBA.
 N_CHANNELS = (1, 3, 4)
-# Types of ids, which stay as they are for networks that accept them. Bytes are pixels.
-INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint16, np.uint32, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -173,20 +173,19 @@ LAYOUTS: dict[int, type[InputLayout]] = {
 }
 
 
-def layout_type_of(estimator: Any, X: Any) -> type[InputLayout]:
+# Constraints of input_shape.
+INPUT_SHAPES = [
+    SequenceOf(Interval(Integral, 1, None, closed="left"), length=length)
+    for length in LAYOUTS
+    if length > 1
+]
+
+
+def layout_type_of(input_shape: Sequence[int] | None, X: Any) -> type[InputLayout]:
     """Return the type of the layout of training samples."""
-    if estimator.input_shape is not None:
-        return LAYOUTS[len(estimator.input_shape)]
+    if input_shape is not None:
+        return LAYOUTS[len(input_shape)]
     return TableLayout if _n_dims(X) <= 2 else ImageLayout
-
-
-def layout_of(estimator: Any) -> InputLayout:
-    """Return the layout that a fitted estimator expects."""
-    shape = tuple(estimator.input_shape_)
-    layout_type = LAYOUTS[len(shape)]
-    if layout_type is ImageLayout:
-        return ImageLayout(shape, accepts_flat=estimator.input_shape is not None)
-    return layout_type(shape)
 
 
 def _infer_image_shape(array_shape: tuple[int, ...]) -> tuple[int, ...]:

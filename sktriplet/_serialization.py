@@ -5,7 +5,6 @@ types in skops other than the estimators. The network is not stored: it is rebui
 the parameters and loads its weights.
 """
 
-import copy
 import json
 import warnings
 from typing import Any
@@ -19,7 +18,10 @@ from torch import Tensor
 
 import sktriplet
 from sktriplet._build import add_whitening, build_net, build_network
-from sktriplet._input_layout import TableLayout, layout_of
+from sktriplet._input_layout import LAYOUTS
+from sktriplet._input_statistics import ValueRange
+from sktriplet._multi_input import MultiInputPreprocessor
+from sktriplet._preprocessor import Preprocessor
 from sktriplet._table_encoder import TableEncoder
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.training import TripletNet
@@ -34,7 +36,13 @@ from sktriplet.training._random_state import isolated_rng
 
 # Attributes that are converted, or added, when an estimator is pickled.
 NET, PARAMETERS, VERSION = "net_", "_fit_parameters", "_sktriplet_version"
-ENCODER, CATEGORICAL, INPUTS = "_encoder", "categorical_features", "inputs"
+PREPROCESSOR, CATEGORICAL = "_preprocessor", "categorical_features"
+# Classes whose objects are stored as dicts of their attributes, and the key of the class's name.
+STATE_CLASSES = {
+    cls.__name__: cls
+    for cls in (Preprocessor, MultiInputPreprocessor, TableEncoder, ValueRange, *LAYOUTS.values())
+}
+CLASS = "sktriplet class"
 
 
 class ArrayStateEstimator(BaseEstimator):
@@ -52,14 +60,14 @@ class ArrayStateEstimator(BaseEstimator):
         parameters = {name: value for name, value in state[PARAMETERS].items() if name != "net"}
         return _without_index(state) | {
             NET: net_state(state[NET]),
-            ENCODER: _encoder_state(state[ENCODER]),
+            PREPROCESSOR: _to_plain(state[PREPROCESSOR]),
             PARAMETERS: _without_index(parameters),
             VERSION: sktriplet.__version__,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if NET in state:
-            state = state | {ENCODER: _restored_encoder(state.get(ENCODER))}
+            state = state | {PREPROCESSOR: _from_plain(state.get(PREPROCESSOR))}
             state[NET] = self._restored_net(state)
         super().__setstate__(state)
 
@@ -90,21 +98,24 @@ def _without_index(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | {CATEGORICAL: chosen.to_list() if hasattr(chosen, "to_list") else chosen}
 
 
-def _encoder_state(encoder: Any) -> Any:
-    """Return the attributes of an encoder, or of those of several inputs."""
-    if isinstance(encoder, dict):
-        return {INPUTS: {name: _encoder_state(part) for name, part in encoder.items()}}
-    return None if encoder is None else vars(encoder)
+def _to_plain(value: Any) -> Any:
+    """Return an object, and those in its attributes, as dicts, because skops trusts no others."""
+    if type(value) in STATE_CLASSES.values():
+        return {CLASS: type(value).__name__} | _to_plain(vars(value))
+    if isinstance(value, dict):
+        return {name: _to_plain(item) for name, item in value.items()}
+    return value.to_list() if hasattr(value, "to_list") else value  # a pandas Index
 
 
-def _restored_encoder(attributes: dict[str, Any] | None) -> Any:
-    if attributes is None:
-        return None
-    if INPUTS in attributes:
-        return {name: _restored_encoder(part) for name, part in attributes[INPUTS].items()}
-    encoder = TableEncoder()
-    vars(encoder).update(attributes)
-    return encoder
+def _from_plain(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    attributes = {name: _from_plain(item) for name, item in value.items() if name != CLASS}
+    if CLASS not in value:
+        return attributes
+    restored: Any = object.__new__(STATE_CLASSES[value[CLASS]])
+    vars(restored).update(attributes)
+    return restored
 
 
 def net_state(net: TripletNet) -> dict[str, Any]:
@@ -135,21 +146,13 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
             "the CPU.",
             stacklevel=3,
         )
-    shape, seed = attributes["input_shape_"], state["seed"]
-    layout: Any = _restored_layout(embedder, shape, attributes[ENCODER])
-    # The edges of bins are stored with the weights, so any sample will do.
-    sample = None if isinstance(shape, dict) else np.zeros((1, *layout.shape), np.float32)
+    preprocessor, seed = attributes[PREPROCESSOR], state["seed"]
+    sample = None
+    if isinstance(preprocessor, Preprocessor):
+        # The edges of bins are stored with the weights, so any sample will do.
+        sample = np.zeros((1, *preprocessor.network_layout.shape), np.float32)
     with isolated_rng(seed, device):
-        scaler, offset = attributes["_scaler"], attributes["_offset"]
-        network = build_network(
-            embedder,
-            sample,
-            layout,
-            scaler,
-            seed=seed,
-            offset=offset,
-            keeps_integers=attributes.get("_holds_integers", False),
-        )
+        network = build_network(embedder, sample, preprocessor, seed=seed)
         add_whitening(embedder, network, attributes["_n_features_out"])
         network.load_state_dict(_to_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
@@ -158,22 +161,6 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
     net.history_ = History(json.loads(state["history"]))
     net.module.eval()
     return net
-
-
-def _restored_layout(embedder: Any, shape: Any, encoder: Any) -> Any:
-    if isinstance(shape, dict):
-        shapes = embedder.input_shape or {}
-        return {
-            name: _restored_layout(
-                copy.copy(embedder).set_params(input_shape=shapes.get(name)),
-                shape[name],
-                encoder[name],
-            )
-            for name in shape
-        }
-    embedder.input_shape_ = tuple(shape)
-    layout = layout_of(embedder)
-    return TableLayout.from_encoder(encoder) if layout.is_table else layout
 
 
 def _to_arrays(state: Any) -> Any:

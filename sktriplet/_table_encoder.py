@@ -2,8 +2,6 @@
 
 import datetime
 import re
-import sys
-import warnings
 from collections.abc import Collection, Iterator
 from numbers import Integral, Number
 from typing import Any, NamedTuple
@@ -14,6 +12,7 @@ from scipy.sparse import csr_array, hstack, issparse
 from sklearn.utils import gen_batches
 
 from sktriplet._labels import find_missing
+from sktriplet._warnings import warn_user
 from sktriplet.exceptions import (
     InvalidParameterError,
     SuspiciousFeatureWarning,
@@ -43,8 +42,6 @@ DATE = re.compile(
     re.VERBOSE,
 )
 MISSING_TYPES = ("NoneType", "NAType", "NaTType")
-# Packages whose frames a warning about data skips.
-INTERNAL_PACKAGES = ("sktriplet", "sklearn", "joblib")
 
 
 class Categories(NamedTuple):
@@ -192,7 +189,7 @@ class TableEncoder:
             return
         unknown = [text for text in feature.texts if text not in self.columns[position]]
         examples = ", ".join(map(repr, unknown[:3]))
-        _warn(
+        warn_user(
             f"{now:.0%} of the values in column {feature.name!r} are categories that were unknown "
             f"or rare in the first fit, for example {examples}, and that the network cannot "
             "tell apart. Include samples of all categories in the first chunk.",
@@ -445,7 +442,7 @@ def _warn_of_suspicious_text(feature: Categories, rare_fraction: float) -> None:
             "all of which are too rare to be told apart. Drop identifiers, or combine values"
         )
     if problem is not None:
-        _warn(
+        warn_user(
             f"Column {feature.name!r} is encoded as categories, but {problem}.",
             SuspiciousFeatureWarning,
         )
@@ -459,17 +456,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Issue a warning that points at the user's code."""
-    frame, level = sys._getframe(), 1
-    while (
-        frame.f_back is not None
-        and frame.f_globals.get("__name__", "").partition(".")[0] in INTERNAL_PACKAGES
-    ):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 def _chunks(X: NDArray) -> Iterator[NDArray]:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sktriplet._embedder import TripletEmbedder
-from sktriplet._input_validation import has_several_inputs
+from sktriplet._multi_input import has_several_inputs
 
 try:
     import onnxscript  # noqa: F401  (torch exports with it)
@@ -118,11 +118,13 @@ class _Transform(nn.Module):
         super().__init__()
         self.network: Any = copy.deepcopy(embedder.net_.module)
         self.network.precision = "float32"
-        self.offset = None if embedder._offset is None else torch.from_numpy(embedder._offset)
+        preprocessor: Any = embedder._preprocessor
+        offset = preprocessor.offset
+        self.offset = None if offset is None else torch.from_numpy(offset)
         self.dtype = torch.float32 if self.offset is None else torch.float64
         if self.network.keeps_integers:
             self.dtype = torch.int64
-        self.encoder = embedder._encoder
+        self.encoder = preprocessor.encoder
         if self.encoder is not None:
             self.fill_values = torch.as_tensor(self.encoder.fill_values, dtype=self.dtype)
             self.with_indicator = torch.from_numpy(np.flatnonzero(self.encoder.has_indicator))
@@ -172,7 +174,7 @@ def _zeros(operator: Any) -> list[NDArray]:
 def _calculate_shape(operator: Any) -> None:
     """Declare the shape of an embedder's output, using transform, which validates the input."""
     check_is_fitted(operator.raw_operator)
-    encoder = operator.raw_operator._encoder
+    encoder = operator.raw_operator._preprocessor.encoder
     if encoder is not None and encoder.has_categories:
         raise ValueError(
             f"{type(operator.raw_operator).__name__} cannot be exported to ONNX with categorical "

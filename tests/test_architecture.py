@@ -16,13 +16,15 @@ LAYERS = [
     {"onnx", "recognition", "_comparison_embedder"},
     {"_embedder"},
     {"_serialization"},
-    {"_build"},
+    {"_build", "_training_data"},
     {"training"},
     {"losses"},
-    {"mining", "distances", "_input_validation"},
-    {"_input_layout", "_table_encoder", "augmentation", "datasets", "display"},
-    {"_classes", "_lazy_samples", "metrics", "networks"},
-    {"_labels", "_parameters", "exceptions"},
+    {"_multi_input"},
+    {"_preprocessor"},
+    {"_input_statistics", "_input_validation"},
+    {"_conversion_errors", "_input_layout", "augmentation", "datasets", "display", "mining"},
+    {"_classes", "_lazy_samples", "_table_encoder", "distances", "metrics", "networks"},
+    {"_integers", "_labels", "_parameters", "_warnings", "exceptions"},
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)

@@ -1,4 +1,3 @@
-import copy
 import tracemalloc
 
 import numpy as np
@@ -7,25 +6,29 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from sktriplet import TripletEmbedder
-from sktriplet._build import build_network, partial_fit_scaler
+from sktriplet._build import build_network
 from sktriplet._input_layout import ImageLayout, TableLayout
+from sktriplet._input_statistics import partial_fit_scaler
+from sktriplet._preprocessor import Preprocessor
 from sktriplet.exceptions import InvalidParameterError
 from sktriplet.losses import ContrastiveLoss, TripletLoss, TripletNCALoss
 from sktriplet.networks import MLP, ConvNet
-from sktriplet.networks._embedding_network import ChannelsFirst
 from sktriplet.training import TripletNet
 
 TABLE, IMAGES = np.zeros((5, 4)), np.zeros((5, 16, 16, 2), np.uint8)
 
 
 def build(embedder, X=TABLE, layout=None, scaler=None, seed=0, **kwargs):
-    layout = layout or TableLayout(X.shape[1:])
-    return build_network(embedder, X, layout, scaler, seed=seed, **kwargs)
+    preprocessor = Preprocessor(
+        input_shape=None, standardize=True, categorical_features=None, accepts_ids=False
+    )
+    preprocessor.layout = preprocessor.network_layout = layout or TableLayout(X.shape[1:])
+    preprocessor.scaler = scaler
+    return build_network(embedder, X, preprocessor, seed=seed, **kwargs)
 
 
 def edges_of_bins(X, **kwargs):
@@ -152,67 +155,24 @@ class TestBuildNetwork:
             build(TripletEmbedder(hidden_layer_sizes=(), n_members=n_members))
 
 
-class TestPartialFitScaler:
-    def test_table(self):
-        X = np.random.default_rng(0).normal(50, 7, (1_200_001, 2)).astype(np.float32)
-        scaler = None
-        for part in (X[:70_000], X[70_000:]):
-            scaler = partial_fit_scaler(scaler, part, TableLayout((2,)))
-        expected = StandardScaler().fit(X)
-        assert_allclose(scaler.mean_, expected.mean_, rtol=1e-9)
-        assert_allclose(scaler.scale_, expected.scale_, rtol=1e-6)
-        assert scaler.n_samples_seen_ == 1_200_001
+def test_wide_sparse_table_stays_sparse():
+    """Dense, it would take 200 MB."""
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((5_000, 10_000), density=1e-3, format="csr", dtype="f", rng=rng)
+    scaler = partial_fit_scaler(None, X, TableLayout((10_000,)))
+    tracemalloc.start()
+    build(TripletEmbedder(hidden_layer_sizes=(2,)), X, scaler=scaler)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6
 
-    @pytest.mark.parametrize("first_is_sparse", [True, False])
-    @pytest.mark.parametrize("second_is_sparse", [True, False])
-    def test_sparse_table(self, first_is_sparse, second_is_sparse):
-        """The statistics are as exact as those of a dense table."""
-        rng = np.random.default_rng(0)
-        X = rng.random((300, 7)) * (rng.random((300, 7)) < 0.3)
-        X = np.c_[X, 1e5 + rng.random(300), np.zeros(300), np.ones(300)].astype(np.float32)
-        dense = ours = None
-        for part, is_sparse in zip(
-            np.split(X, 2), (first_is_sparse, second_is_sparse), strict=True
-        ):
-            given = ours
-            before = copy.deepcopy(given)
-            samples = sparse.csr_matrix(part) if is_sparse else part
-            ours = partial_fit_scaler(given, samples, TableLayout((10,)))
-            dense = partial_fit_scaler(dense, part, TableLayout((10,)))
-            if given is not None:
-                assert_allclose(given.mean_, before.mean_, rtol=0, err_msg="is not changed")
-        assert_allclose(ours.mean_, X.mean(axis=0, dtype=float), rtol=1e-13)
-        assert_allclose(ours.mean_, dense.mean_, rtol=1e-13)
-        assert_allclose(ours.scale_, dense.scale_, rtol=1e-9)
-        assert_allclose(ours.scale_[-2:], 1)
-        assert ours.n_samples_seen_ == 300
 
-    def test_wide_sparse_table_stays_sparse(self):
-        """Dense, it would take 200 MB."""
-        rng = np.random.default_rng(0)
-        X = sparse.random_array((5_000, 10_000), density=1e-3, format="csr", dtype="f", rng=rng)
-        embedder = TripletEmbedder(hidden_layer_sizes=(2,))
-        tracemalloc.start()
-        scaler = partial_fit_scaler(None, X, TableLayout((10_000,)))
-        build(embedder, X, scaler=scaler)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 10e6
-
-    @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-    @pytest.mark.parametrize("shape", [(20, 3, 8, 9), (20, 8, 9, 3), (20, 216)])
-    def test_images(self, shape, dtype):
-        """The statistics are those of the channels."""
-        images = np.random.default_rng(0).integers(255, size=shape).astype(dtype)
-        layout = ImageLayout((3, 8, 9))
-        scaler = partial_fit_scaler(None, images, layout)
-        channels = ChannelsFirst((3, 8, 9))(torch.from_numpy(images)).double()
-        assert_allclose(scaler.mean_, channels.mean(dim=(0, 2, 3)), rtol=1e-6)
-        deviations = channels.std(dim=(0, 2, 3), correction=0)
-        assert_allclose(scaler.scale_, deviations, rtol=1e-6)
-        network = build(TripletEmbedder(), images, layout, scaler)
-        standardized = network.scaler(channels.float())
-        assert_allclose(standardized.mean(dim=(0, 2, 3)), np.zeros(3), atol=1e-5)
+def test_channels_are_standardized():
+    images = np.random.default_rng(0).normal(3, 5, size=(20, 3, 8, 9)).astype(np.float32)
+    layout = ImageLayout((3, 8, 9))
+    scaler = partial_fit_scaler(None, images, layout)
+    standardized = build(TripletEmbedder(), images, layout, scaler).scaler(torch.tensor(images))
+    assert_allclose(standardized.mean(dim=(0, 2, 3)), np.zeros(3), atol=1e-5)
 
 
 class TestNet:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from sktriplet import TripletEmbedder
-from sktriplet._input_layout import ImageLayout, TableLayout, layout_of
-from sktriplet._input_validation import validate_training_data
+from sktriplet._input_layout import ImageLayout, TableLayout
+from sktriplet._training_data import validate_training_data
 
 
 class TestImageLayout:
@@ -40,7 +40,7 @@ class TestImageLayout:
     def test_input_shape(self, array_shape, input_shape):
         embedder = TripletEmbedder(input_shape=input_shape)
         data = validate_training_data(embedder, np.zeros(array_shape), np.arange(9) % 2)
-        assert data.layout.shape == tuple(input_shape)
+        assert data.preprocessor.shape == tuple(input_shape)
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
     def test_to_rows(self, dtype):
@@ -54,17 +54,3 @@ class TestImageLayout:
     def test_statistics_shape(self):
         assert ImageLayout((3, 4, 5)).statistics_shape == (-1, 1, 1)
         assert TableLayout((7,)).statistics_shape == (-1,)
-
-
-@pytest.mark.parametrize(
-    ("input_shape", "shape", "expected"),
-    [
-        (None, (4,), TableLayout((4,))),
-        (None, (3, 8, 8), ImageLayout((3, 8, 8), accepts_flat=False)),
-        ((3, 8, 8), (3, 8, 8), ImageLayout((3, 8, 8))),
-    ],
-)
-def test_layout_of(input_shape, shape, expected):
-    embedder = TripletEmbedder(input_shape=input_shape)
-    embedder.input_shape_ = shape
-    assert layout_of(embedder) == expected

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 from torch import nn
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
-from sktriplet._input_validation import select_extremes
+from sktriplet._integers import select_extremes
 from sktriplet.exceptions import InvalidParameterError, SkippedChunkWarning
 
 

@@ -16,8 +16,8 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from sktriplet import ComparisonEmbedder, PairVerifier, TripletEmbedder
-from sktriplet._input_layout import SequenceLayout, layout_of
-from sktriplet._input_validation import validate_training_data
+from sktriplet._input_layout import SequenceLayout
+from sktriplet._training_data import validate_training_data
 from sktriplet.exceptions import InvalidParameterError
 
 N_CHANNELS, LENGTH = 3, 20
@@ -63,9 +63,7 @@ class TestLayouts:
     def test_input_shape(self, array_shape, input_shape):
         embedder = TripletEmbedder(input_shape=input_shape)
         data = validate_training_data(embedder, np.zeros(array_shape), np.arange(9) % 2)
-        assert data.layout == SequenceLayout(tuple(input_shape))
-        embedder.input_shape_ = data.layout.shape
-        assert layout_of(embedder) == data.layout
+        assert data.preprocessor.layout == SequenceLayout(tuple(input_shape))
 
     def test_to_rows(self):
         """In all layouts, a row has the channels of one time step."""
@@ -183,7 +181,7 @@ class TestDefaultNetwork:
         X, y = signals
         embedder = make_sequence_embedder().partial_fit(X[:45], y[:45])
         embedder.partial_fit(X[45:].transpose(0, 2, 1), y[45:])
-        assert_allclose(embedder._scaler.mean_, X.mean(axis=(0, 2)), rtol=1e-5)
+        assert_allclose(embedder._preprocessor.scaler.mean_, X.mean(axis=(0, 2)), rtol=1e-5)
         with pytest.raises(ValueError, match=r"X must hold sequences"):
             embedder.partial_fit(X[..., :19], y)
 

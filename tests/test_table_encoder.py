@@ -21,7 +21,6 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sktriplet._build import N_BINS
 from sktriplet._input_layout import TableLayout
-from sktriplet._input_validation import validate_samples
 from sktriplet._table_encoder import MAX_CATEGORIES, TableEncoder, find_categorical
 from sktriplet.exceptions import (
     InvalidParameterError,
@@ -507,9 +506,10 @@ class TestColumns:
         expected = embedder.transform(X)
         assert_array_equal(embedder.transform(X.astype(object)), expected)
         seen = []
-        monkeypatch.setattr(embedder._encoder, "transform", lambda X: seen.append(X) or X)
-        embedder._encoder.transform(X)
-        validate_samples(embedder, X)
+        encoder = embedder._preprocessor.encoder
+        monkeypatch.setattr(encoder, "transform", lambda X: seen.append(X) or X)
+        encoder.transform(X)
+        embedder._preprocessor.encode(X, embedder)
         assert np.shares_memory(seen[-1], X)
 
 
@@ -562,7 +562,7 @@ class TestMemory:
         embedder.transform(X)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        n_outputs = embedder._encoder.n_outputs
+        n_outputs = embedder._preprocessor.encoder.n_outputs
         assert n_outputs > 2000
         # torch's own memory is not traced, but NumPy's is.
         assert peak < X.shape[0] * n_outputs * 8

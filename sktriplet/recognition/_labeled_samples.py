@@ -9,8 +9,8 @@ from scipy.sparse import issparse
 from sklearn.utils import check_consistent_length, indexable
 
 from sktriplet._classes import encode_classes, merge_classes, validate_class_labels
-from sktriplet._input_validation import has_several_inputs
 from sktriplet._labels import check_labels
+from sktriplet._multi_input import has_several_inputs
 
 
 @dataclass

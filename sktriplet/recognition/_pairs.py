@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing, column_or_1d, gen_batches
 from sklearn.utils.validation import _num_samples
 
-from sktriplet._input_validation import explained_errors
+from sktriplet._conversion_errors import explained_errors
 from sktriplet.recognition._labeled_samples import check_collection
 
 # Numbers in a batch of pairs whose differences are computed at once, to stay in the cache.

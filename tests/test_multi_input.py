@@ -200,7 +200,7 @@ class TestLifecycle:
         X, y = data
         X = SliceDict(**X)
         embedder = make_combined().partial_fit(X[:40], y[:40]).partial_fit(X[40:], y[40:])
-        assert_allclose(embedder._scaler["table"].mean_, X["table"].mean(axis=0))
+        assert_allclose(embedder._preprocessor.parts["table"].scaler.mean_, X["table"].mean(axis=0))
 
     def test_chunks(self, make_combined, data):
         X, y = data
@@ -309,7 +309,7 @@ class TestUnlabeled:
         embedder = make_combined(unlabeled=-1).fit(X, labels)
         assert_array_equal(embedder.classes_, [0, 1, 2, 3])
         # The statistics of the features include unlabeled samples.
-        assert_allclose(embedder._scaler["table"].mean_, X["table"].mean(axis=0))
+        assert_allclose(embedder._preprocessor.parts["table"].scaler.mean_, X["table"].mean(axis=0))
         labeled = {name: part[20:] for name, part in X.items()}
         assert embedder.score(X, labels) == pytest.approx(embedder.score(labeled, y[20:]))
 
