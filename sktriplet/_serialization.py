@@ -67,11 +67,10 @@ class ArrayStateEstimator(BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if NET in state:
-            state = state | {PREPROCESSOR: _from_plain(state.get(PREPROCESSOR))}
-            state[NET] = self._restored_net(state)
+            state = state | self._restored(state)
         super().__setstate__(state)
 
-    def _restored_net(self, state: dict[str, Any]) -> TripletNet:
+    def _restored(self, state: dict[str, Any]) -> dict[str, Any]:
         name, version = type(self).__name__, state.get(VERSION, "an unknown version")
         if version != sktriplet.__version__:
             warnings.warn(
@@ -84,7 +83,8 @@ class ArrayStateEstimator(BaseEstimator):
             )
         try:
             parameters = state[PARAMETERS] | {"net": state["net"]}
-            return restored_net(type(self)(**parameters), state)
+            restored = {PREPROCESSOR: _from_plain(state[PREPROCESSOR])}
+            return restored | {NET: restored_net(type(self)(**parameters), state | restored)}
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"This {name}, saved by sktriplet {version}, cannot be loaded: the file is "

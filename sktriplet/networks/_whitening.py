@@ -48,8 +48,8 @@ class Whitening(nn.Module):
     >>> whitening = Whitening(n_components=2)
     >>> whitening.update(torch.tensor([[16.0, 0.0], [0.0, 1.0]]))
     >>> whitening(torch.eye(2))
-    tensor([[0.2969, 0.0000],
-            [0.0000, 0.9672]])
+    tensor([[0.2937, 0.0000],
+            [0.0000, 0.6164]])
     """
 
     n_samples: Tensor
