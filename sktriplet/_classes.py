@@ -1,6 +1,5 @@
 """Class labels: validation, classes, and codes of training samples."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sktriplet._labels import (
     find_missing,
     may_mark_unlabeled,
 )
+from sktriplet._warnings import warn_user
 from sktriplet.exceptions import AmbiguousLabelWarning
 
 # What to do about several labels per sample.
@@ -87,13 +87,12 @@ def encode_classes(
     if may_mark_unlabeled(classes):
         label = classes[:1].tolist()[0]
         advice = f"pass unlabeled={label!r}" if hasattr(estimator, "unlabeled") else "remove them"
-        warnings.warn(
+        warn_user(
             f"y holds the label {label!r} next to {len(classes) - 1} other classes, and "
             f"{owner} takes it as a class. scikit-learn marks unlabeled samples, and noise in "
             f"clusters, by -1: if these samples are unlabeled, {advice}. If not, filter this "
             "warning, or rename the class.",
             AmbiguousLabelWarning,
-            stacklevel=2,
         )
     return classes, labels
 

@@ -35,6 +35,7 @@ from sktriplet._multi_input import encode_samples
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
 from sktriplet._training_data import validate_training_data
+from sktriplet._warnings import warn_user
 from sktriplet.augmentation import AUGMENTATIONS
 from sktriplet.distances import DISTANCES
 from sktriplet.exceptions import InvalidParameterError, LargeNetworkWarning, SkippedChunkWarning
@@ -786,11 +787,10 @@ class TripletEmbedder(
 def _warn_if_large(network: nn.Module, layout: InputLayout) -> None:
     n_weights = sum(weights.numel() for weights in network.parameters())
     if layout.is_table and n_weights > LARGE_NETWORK:
-        warnings.warn(
+        warn_user(
             f"The network for {layout.shape[0]:,} features has {n_weights:,} weights, all of which "
             f"are updated in each step, and requires {n_weights * 16 / 2**30:.1f} GiB during "
             "training. Reduce the features first, for example with TruncatedSVD, or use smaller "
             "hidden_layer_sizes or fewer n_members.",
             LargeNetworkWarning,
-            stacklevel=3,
         )

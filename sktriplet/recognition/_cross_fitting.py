@@ -22,6 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sktriplet._embedder import TripletEmbedder
 from sktriplet._labels import find_labeled
 from sktriplet._parameters import Interval, validate_parameters
+from sktriplet._warnings import fold_without_warnings
 from sktriplet.recognition._labeled_samples import LabeledSamples, validate_labeled_samples
 
 MAX_FOLDS = 5
@@ -195,7 +196,8 @@ def _measure_fold(
 ) -> Any:
     train, test = split
     try:
-        embedder.fit(_safe_indexing(samples.X, train), samples.y[train])
+        with fold_without_warnings():
+            embedder.fit(_safe_indexing(samples.X, train), samples.y[train])
         return measure(lambda rows: embed(embedder, _safe_indexing(samples.X, rows)), train, test)
     except Exception as error:
         error.add_note(f"Raised by the embedder that is fitted without fold {number}.")

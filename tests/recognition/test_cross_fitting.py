@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktriplet import OpenSetClassifier, PairVerifier, TripletEmbedder
+from sktriplet.exceptions import SuspiciousFeatureWarning
 from sktriplet.recognition._cross_fitting import cross_fit, cross_fitting_splits
 from sktriplet.recognition._labeled_samples import validate_labeled_samples
 
@@ -107,6 +109,17 @@ def test_class_types():
 def test_too_few_samples(counts, cv, message):
     with pytest.raises(ValueError, match=message):
         cross_fitting_splits(*make_data(counts), cv)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("estimator", [PairVerifier, OpenSetClassifier])
+def test_one_warning_about_a_column(estimator, n_jobs, make_embedder):
+    frame = pd.DataFrame({"a": ["1", "2", "?"] * 40, "b": np.arange(120.0)})
+    y = np.repeat(np.arange(12), 10)
+    with parallel_config("threading"), pytest.warns(SuspiciousFeatureWarning) as caught:
+        estimator(make_embedder(max_epochs=1), cv=3, n_jobs=n_jobs).fit(frame, y)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
