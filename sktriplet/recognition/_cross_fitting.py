@@ -124,8 +124,26 @@ def cross_fitting_splits(X: Any, y: NDArray, cv: Any, groups: NDArray | None = N
             warnings.filterwarnings("ignore", "The least populated class")
             cv, groups = _default_splitter(y, groups, cv)
         splits = check_cv(cv).split(X, y, groups=y if groups is None else groups)
-        rows = np.arange(len(y))  # converts masks, and checks the range
-        return [(rows[np.asarray(train)], rows[np.asarray(test)]) for train, test in splits]
+        splits = [(_as_rows(train, len(y)), _as_rows(test, len(y))) for train, test in splits]
+    for number, (_, test) in enumerate(splits, start=1):
+        if not len(test):
+            raise ValueError(f"cv must hold out samples in every fold. Got none in fold {number}.")
+    if not splits:
+        raise ValueError("cv must yield at least one split. Got none.")
+    return splits
+
+
+def _as_rows(indices: Any, n_samples: int) -> Rows:
+    """Return the rows that indices or a mask select."""
+    indices = np.asarray(indices)
+    if not indices.size:  # an empty list would be an array of floats
+        return np.arange(0)
+    try:
+        return np.arange(n_samples)[indices]
+    except IndexError as error:
+        raise ValueError(
+            f"cv must yield indices or masks of the {n_samples} samples. Got {error}."
+        ) from error
 
 
 def _default_splitter(y: NDArray, groups: NDArray | None, n_folds: Any) -> tuple[Any, Any]:

@@ -111,6 +111,28 @@ def test_too_few_samples(counts, cv, message):
         cross_fitting_splits(*make_data(counts), cv)
 
 
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        ([], "at least one split"),
+        ([([0, 1], [2, 3]), ([2, 3], [])], "Got none in fold 2"),
+        ([([0, 1], [2, 50])], "of the 50 samples.* 50 is out of bounds"),
+        ([([0, 1], [2.0, 3.0])], "indices or masks.* integer"),
+        ([([0, 1], [True] * 49)], "of the 50 samples.* 49"),
+    ],
+)
+def test_invalid_splits(cv, message):
+    with pytest.raises(ValueError, match=f"^cv must .*{message}"):
+        cross_fitting_splits(*make_data([25, 25]), cv)
+
+
+@pytest.mark.parametrize("train", [[], np.zeros(50, bool)])
+def test_splits_without_training_samples(train):
+    """A frozen embedder needs none."""
+    (split,) = cross_fitting_splits(*make_data([25, 25]), [(train, range(50))])
+    assert [part.tolist() for part in split] == [[], list(range(50))]
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("estimator", [PairVerifier, OpenSetClassifier])
 def test_one_warning_about_a_column(estimator, n_jobs, make_embedder):
