@@ -103,17 +103,22 @@ def dyadic_interval(is_error: NDArray[np.bool_], samples: NDArray[np.intp]) -> I
     Two pairs are dependent if they share a sample. The variance of the rate, the sum of the
     covariances of all dependent pairs, determines an effective number of pairs (Aronow, Samii and
     Assenova, "Cluster-Robust Variance Estimation for Dyadic Data", Political Analysis 2015) for
-    Wilson's interval.
+    Wilson's interval. Repetitions of a pair, in either order, add no information.
     """
-    n, rate = len(is_error), float(np.mean(is_error))
+    rate = float(np.mean(is_error))
     residuals = is_error - rate
-    per_sample = np.zeros(samples.max() + 1)
-    for side in samples.T:
-        per_sample += np.bincount(side, residuals, len(per_sample))
-    # A pair is counted in the sums of both of its samples.
-    variance = ((per_sample**2).sum() - (residuals**2).sum()) / n**2
-    binomial = rate * (1 - rate) / n
-    n_effective = n * min(1.0, binomial / variance) if variance > 0 else float(n)
+    first, second = samples.min(axis=1), samples.max(axis=1)
+    n_samples = second.max() + 1
+    is_distinct = first < second
+    per_sample = np.bincount(first, residuals, n_samples)
+    per_sample += np.bincount(second[is_distinct], residuals[is_distinct], n_samples)
+    keys, numbers = np.unique(first * n_samples + second, return_inverse=True)
+    # Pairs of the same two samples are counted in the sums of both.
+    per_pair = np.bincount(numbers, np.where(is_distinct, residuals, 0))
+    variance = ((per_sample**2).sum() - (per_pair**2).sum()) / len(is_error) ** 2
+    n_effective = float(len(keys))
+    if variance > 0:
+        n_effective = min(n_effective, rate * (1 - rate) / variance)
     z = 1.959963984540054
     center = (rate + z**2 / (2 * n_effective)) / (1 + z**2 / n_effective)
     half = z * np.sqrt(rate * (1 - rate) / n_effective + z**2 / (4 * n_effective**2))

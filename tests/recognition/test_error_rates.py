@@ -76,6 +76,35 @@ def test_dyadic_interval(n_samples, rng):
         )
 
 
+@pytest.mark.parametrize("n_errors", [0, 12])
+def test_dyadic_interval_of_repeated_pairs(n_errors, rng):
+    """Repetitions, in either order, do not make the interval narrower."""
+    samples = rng.permutation(np.column_stack(np.triu_indices(12, k=1)))
+    is_error = rng.permutation(len(samples)) < n_errors
+    expected = dyadic_interval(is_error, samples)
+    repeated = np.concatenate([samples, samples[:, ::-1], samples])
+    assert dyadic_interval(np.tile(is_error, 3), repeated) == pytest.approx(expected)
+
+
+def test_dyadic_interval_of_a_sample_with_itself(rng):
+    """The definition, for some pairs that are repeated and some samples paired with themselves."""
+    samples = rng.integers(6, size=(40, 2))
+    is_error = rng.random(40) < 0.5 + 0.3 * (samples[:, 0] < 3)
+    residuals = is_error - is_error.mean()
+    variance = sum(
+        residuals[i] * residuals[j] / 40**2
+        for i, j in itertools.product(range(40), repeat=2)
+        if set(samples[i]) & set(samples[j])
+    )
+    n_distinct = len({tuple(sorted(pair)) for pair in samples.tolist()})
+    rate = is_error.mean()
+    n_effective = min(n_distinct, rate * (1 - rate) / variance) if variance > 0 else n_distinct
+    for bound in dyadic_interval(is_error, samples):
+        assert n_effective * (rate - bound) ** 2 == pytest.approx(
+            1.96**2 * bound * (1 - bound), 1e-3
+        )
+
+
 def test_dyadic_interval_without_errors():
     low, high = dyadic_interval(np.zeros(50, bool), np.arange(100).reshape(50, 2))
     assert low == pytest.approx(0)
