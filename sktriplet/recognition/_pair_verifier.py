@@ -180,7 +180,8 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
             If `X`, `y` or `groups` is invalid, or if there are too few samples for cross-fitting or
             for `target_fpr`.
         """
-        if self._is_pairs(X):
+        self._validate_parameters()
+        if self._is_pairs(X, y):
             if groups is not None:
                 raise ValueError("groups can be passed with class labels only, not with pairs.")
             return self.calibrate_threshold(X, y)
@@ -338,7 +339,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         predicted = self.predict(pairs)
         return float(accuracy_score(check_pair_labels(y, len(predicted)), predicted))
 
-    def _is_pairs(self, X: Any) -> bool:
+    def _is_pairs(self, X: Any, y: Any) -> bool:
         """Return whether these are pairs for a frozen embedder, rather than samples."""
         is_frozen = isinstance(self.estimator, FrozenEstimator)
         is_of_tables = isinstance(X, Pairs) or (isinstance(X, tuple) and len(X) == 2)
@@ -347,12 +348,30 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
                 "Embedders are fitted on samples and class labels. Got pairs: pass samples, or "
                 "a fitted embedder in a FrozenEstimator to set the threshold only."
             )
-        if not is_frozen or is_of_tables:
-            return is_frozen
-        # Images of shape (2, ...) have twice as many features as the samples of a stacked pair.
+        if is_of_tables:
+            return True
         shape: Any = getattr(X, "shape", ())
+        if len(shape) < 3 or shape[1] != 2:
+            return False
         n_features = getattr(self.estimator, "n_features_in_", None)
-        return len(shape) > 2 and shape[1] == 2 and np.prod(shape[2:]) == n_features
+        if is_frozen and n_features is not None:
+            # Images of shape (2, ...) have twice as many features as the samples of a pair.
+            return np.prod(shape[2:]) == n_features
+        if _are_truth_values(y) and not self._declares_input_shape():
+            frozen = "Pairs(X[:, 0], X[:, 1])" if is_frozen else "a fitted embedder, frozen,"
+            raise ValueError(
+                f"X of shape {tuple(shape)} with y of only 0 and 1 may be pairs with pair labels. "
+                f"Pass {frozen} to set the threshold on pairs. To fit an embedder of samples of "
+                f"shape {tuple(shape[1:])}, set its input_shape, or use other class labels."
+            )
+        return False
+
+    def _declares_input_shape(self) -> bool:
+        parameters = self._embedder.get_params() if hasattr(self._embedder, "get_params") else {}
+        return any(
+            name.rpartition("__")[2] == "input_shape" and value is not None
+            for name, value in parameters.items()
+        )
 
     def _held_out_samples(self, embedder: Any, samples: LabeledSamples) -> list[HeldOutSamples]:
         """Return the distances between the held-out samples of every fold."""
@@ -370,7 +389,9 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
             )
             for train, test in splits
         ]
-        self._check_pairs([(labels[test], groups[test]) for _, test in splits])
+        self._check_pairs(
+            [(labels[test], groups[test]) for _, test in splits], samples.groups is not None
+        )
 
         def measure(embed: Any, train: NDArray, test: NDArray) -> HeldOutSamples:
             # A matrix product would give equal samples a positive distance, unlike `predict`.
@@ -379,7 +400,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
 
         return cross_fit(embedder, samples, splits, measure, self.n_jobs)
 
-    def _check_pairs(self, folds: list[tuple[NDArray, NDArray]]) -> None:
+    def _check_pairs(self, folds: list[tuple[NDArray, NDArray]], has_groups: bool) -> None:
         """Check that the labels and groups of the folds suffice to set the threshold."""
         n_samples = sum(len(labels) for labels, _ in folds)
         if self.target_fpr is not None:
@@ -388,14 +409,17 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
             )
         n_classes = [len(np.unique(labels)) for labels, _ in folds]
         n_blocks = [len(np.unique(np.column_stack(fold), axis=0)) for fold in folds]
-        if n_blocks == n_classes or max(n_classes) < 2:
-            is_alone = n_blocks == n_classes
-            in_groups = "" if sum(n_blocks) == n_samples else " in different groups"
-            missing = f"the same class{in_groups}" if is_alone else "different classes"
+        missing = None
+        if n_blocks == n_classes and has_groups:
+            missing, advice = "the same class in different groups", "several groups of a class"
+        elif n_blocks == n_classes:
+            missing, advice = "the same class", "more samples per class"
+        elif max(n_classes) < 2:
+            missing, advice = "different classes", "more classes"
+        if missing is not None:
             raise ValueError(
                 f"{type(self).__name__} needs held-out pairs of the same class and of different "
-                f"classes. Got none of {missing}: the folds need more samples per class, or more "
-                "classes."
+                f"classes. Got none of {missing}: the folds need {advice}."
             )
 
     def _embedder_to_calibrate(self) -> Any:
@@ -429,6 +453,11 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         self.false_positive_rate_interval_, self.false_negative_rate_interval_ = intervals
         self._calibrator = calibrator
         return self
+
+
+def _are_truth_values(y: Any) -> bool:
+    values = np.asarray(y)
+    return values.dtype.kind in "biuf" and bool(np.isin(values, [0, 1]).all())
 
 
 def _subsample(rows: NDArray, labels: NDArray) -> NDArray:

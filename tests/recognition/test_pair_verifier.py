@@ -16,7 +16,13 @@ from sklearn.metrics import (
     get_scorer,
     roc_auc_score,
 )
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, cross_validate
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    PredefinedSplit,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -313,6 +319,36 @@ class TestFitOnPairs:
         with pytest.raises(ValueError, match=r"Got pairs: pass samples, or .* FrozenEstimator"):
             PairVerifier(untrained).fit((X, X), y == 0)
 
+    @pytest.mark.parametrize("dtype", [bool, int, float])
+    def test_stack_for_an_embedder_that_is_not_frozen(self, dtype, rng, untrained):
+        """It would be taken as images of two rows or with two channels."""
+        y = (np.arange(40) % 2).astype(dtype)
+        for shape in [(40, 2, 8), (40, 2, 8, 8)]:
+            with pytest.raises(
+                ValueError, match=r"X of shape \(40, 2, 8.*pairs.*frozen.*of samples"
+            ):
+                PairVerifier(untrained).fit(rng.normal(size=shape), y)
+
+    def test_stack_for_a_frozen_embedder_of_unknown_shape(self, labeled_pairs, identity):
+        pairs, same = labeled_pairs
+        stacked = pairs._tables[0][pairs._indices]
+        with pytest.raises(ValueError, match=r"Pass Pairs\(X\[:, 0\], X\[:, 1\]\)"):
+            PairVerifier(FrozenEstimator(identity)).fit(stacked, same)
+
+    def test_sequences_with_two_channels(self, make_embedder, rng):
+        """Two classes, and the shape of a stack: the input shape says that these are samples."""
+        X, y = rng.normal(size=(40, 2, 16)), np.arange(40) % 2
+        X[y == 1] += 2
+        embedder = make_embedder(module="auto", input_shape=(2, 16), max_epochs=1)
+        embedder.set_params(hidden_layer_sizes=(256, 128), n_members=4)
+        verifier = PairVerifier(embedder, cv=2).fit(X, y)
+        assert verifier.predict(X[np.arange(10).reshape(5, 2)]).shape == (5,)
+        names = np.array(["no", "yes"])[y]
+        default = clone(embedder).set_params(input_shape=None)
+        with pytest.raises(ValueError, match="may be pairs"):
+            PairVerifier(default, cv=2).fit(X, y)
+        PairVerifier(FunctionTransformer(lambda X: X.mean(axis=2)), cv=2).fit(X, names)
+
     def test_groups(self, labeled_pairs, identity):
         pairs, same = labeled_pairs
         with pytest.raises(ValueError, match="groups"):
@@ -386,8 +422,17 @@ class TestGroups:
 
     def test_no_pairs(self, clusters, untrained):
         X, y = clusters
-        with pytest.raises(ValueError, match="Got none of the same class in different groups"):
+        message = r"Got none of the same class in different groups: .* several groups of a class\."
+        with pytest.raises(ValueError, match=message):
             PairVerifier(untrained).fit(X, y, groups=y)
+
+    def test_folds_of_one_group(self, clusters, untrained):
+        """More samples of a class would not help."""
+        X, y = clusters
+        groups = np.arange(len(y)) % 12
+        verifier = PairVerifier(untrained, cv=LeaveOneGroupOut())
+        with pytest.raises(ValueError, match=r"different groups: .* several groups of a class\."):
+            verifier.fit(X, y, groups=groups)
 
 
 def test_predict_embeds_each_sample_once(clusters, identity):
@@ -464,7 +509,10 @@ def test_target_fpr_too_low(clusters, untrained):
 
 @pytest.mark.parametrize(
     ("cv", "missing"),
-    [(KFold(12), "the same class"), (PredefinedSplit([0] * 6 + [1] * 6), "different classes")],
+    [
+        (KFold(12), "the same class: the folds need more samples per class"),
+        (PredefinedSplit([0] * 6 + [1] * 6), "different classes: the folds need more classes"),
+    ],
 )
 def test_folds_without_pairs(cv, missing, untrained):
     X, y = np.arange(24.0).reshape(12, 2), np.repeat([0, 1], 6)
