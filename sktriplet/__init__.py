@@ -11,4 +11,4 @@ __all__ = [
     "Pairs",
     "TripletEmbedder",
 ]
-__version__ = "0.1.0"
+__version__ = "0.1.0rc1"
