@@ -75,6 +75,15 @@ html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
     "show_prev_next": True,
+    "navbar_end": ["version-switcher", "theme-switcher", "navbar-icon-links"],
+    # The file of the latest version is used by all of them. Read the Docs builds "latest" from the
+    # main branch, and "stable" from the last release.
+    "switcher": {
+        "json_url": "https://sktriplet.readthedocs.io/en/latest/_static/switcher.json",
+        "version_match": os.environ.get("READTHEDOCS_VERSION", "latest"),
+    },
+    "check_switcher": False,  # needs network access
+    "show_version_warning_banner": True,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
