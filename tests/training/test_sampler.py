@@ -55,6 +55,7 @@ def test_drawing_is_without_replacement():
         pytest.param([2, 1], 8, 4, [2, 1], id="three samples"),
         pytest.param([100] * 5, 8, 8, [4, 4], id="at least two classes"),
         pytest.param([100] * 5, 10, 4, [4, 4, 2], id="last class fills"),
+        pytest.param([100] * 5, 9, 4, [4, 4], id="not by a single sample"),
     ],
 )
 def test_batch_composition(sizes, batch_size, k, expected):
