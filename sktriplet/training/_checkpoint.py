@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
@@ -27,8 +28,8 @@ FINGERPRINT_SIZE = 1000
 class ResumableCheckpoint(Callback):
     """Save a checkpoint after each epoch, and resume from it if the file exists.
 
-    The file is replaced atomically: if the process is killed, it holds one complete epoch. It
-    contains tensors and text only, and loading it runs no code.
+    The file is replaced atomically: if the process is killed, or the disk is full, it holds one
+    complete epoch. It contains tensors and text only, and loading it runs no code.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ class ResumableCheckpoint(Callback):
         If the file belongs to training with other data, or another loss, optimizer, batch
         composition or seed: pass an int as ``random_state``. Several runs, such as those of a
         cross-validation, need different files. The number of epochs may change.
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -126,10 +129,18 @@ class ResumableCheckpoint(Callback):
             "history": history_to_json(net.history),
             "fingerprint": self.fingerprint_,
         }
-        with open(new, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(new, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # for example, because the disk is full
+            with suppress(OSError):
+                os.remove(new)
+            error.filename = new
+            if os.path.exists(self.path):
+                error.add_note(f"Training can resume from {os.fspath(self.path)}.")
+            raise
         os.replace(new, self.path)
 
 

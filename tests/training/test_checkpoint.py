@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import kill
 import numpy as np
 import pytest
 import torch
@@ -12,44 +13,6 @@ from sklearn.model_selection import cross_val_score
 
 from sktriplet.training import ResumableCheckpoint, TripletNet
 
-RUNS = """
-import os, random, signal, sys, time
-import numpy as np
-import torch
-from sklearn.datasets import load_iris
-from sktriplet import TripletEmbedder
-from sktriplet.training import ResumableCheckpoint, TripletNet
-
-X, y = load_iris(return_X_y=True)
-
-def start(path):
-    child = os.fork()
-    if child == 0:
-        net = TripletNet(callbacks=[ResumableCheckpoint(path + ".pt")])
-        embedder = TripletEmbedder(max_epochs=6, hidden_layer_sizes=(16,), mining="random",
-                                   net=net, random_state=0).fit(X, y)
-        np.save(path + ".npy", embedder.transform(X))
-        os._exit(embedder.n_iter_ != 6)
-    return child
-
-folder, n_kills = sys.argv[1], int(sys.argv[2])
-begin = time.perf_counter()
-assert os.waitpid(start(folder + "/whole"), 0)[1] == 0
-duration = time.perf_counter() - begin
-expected = np.load(folder + "/whole.npy")
-moments = random.Random(0)
-for number in range(n_kills):
-    path = f"{folder}/{number}"
-    child = start(path)
-    time.sleep(moments.uniform(0, duration))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    if os.path.exists(path + ".pt"):
-        torch.load(path + ".pt", weights_only=True)
-    assert os.waitpid(start(path), 0)[1] == 0
-    assert np.array_equal(np.load(path + ".npy"), expected), number
-"""
-
 
 @pytest.fixture
 def checkpoint(tmp_path):
@@ -58,12 +21,13 @@ def checkpoint(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_times(tmp_path):
-    """Resumed training ends with the same result as uninterrupted training."""
-    arguments = [sys.executable, "-c", RUNS, str(tmp_path), "20"]
+@pytest.mark.parametrize(("kind", "n_kills"), [("table", 20), ("images", 6), ("lazy", 6)])
+def test_killed(kind, n_kills):
+    """At random times, and while the checkpoint is written."""
+    arguments = [sys.executable, kill.__file__, "--kills", str(n_kills), "--data", kind]
     run = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert not list(tmp_path.glob("*.new"))
+    assert f"{n_kills} of {n_kills}" in run.stdout
 
 
 def test_interrupted(make_embedder, blobs, tmp_path, spy):
@@ -85,6 +49,33 @@ def test_interrupted(make_embedder, blobs, tmp_path, spy):
     uninterrupted = embedder("other.pt").fit(*blobs)
     assert len(batches) == 20, "two epochs"
     assert resumed.n_iter_ == 4
+    assert_array_equal(resumed.transform(blobs[0]), uninterrupted.transform(blobs[0]))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("first_epoch", [1, 3])
+def test_full_disk(make_embedder, blobs, tmp_path, spy, first_epoch):
+    """The error names the file, and training resumes from the last complete epoch."""
+    path, new = tmp_path / "run.pt", tmp_path / "run.pt.new"
+
+    def fill_disk(net, **kwargs):
+        if len(net.history) == first_epoch:
+            new.symlink_to("/dev/full")
+
+    def embedder(path, **hooks):
+        callbacks = [spy(**hooks), ResumableCheckpoint(path)]
+        return make_embedder(max_epochs=4, mining="random", net=TripletNet(callbacks=callbacks))
+
+    with pytest.raises(OSError, match=r"No space left on device: .*run\.pt\.new") as error:
+        embedder(path, on_epoch_end=fill_disk).fit(*blobs)
+    assert not new.is_symlink()
+    assert path.exists() == (first_epoch > 1)
+    notes = [f"Training can resume from {path}."] if first_epoch > 1 else []
+    assert getattr(error.value, "__notes__", []) == notes
+    resumed = embedder(path).fit(*blobs)
+    callback = dict(resumed.net_.callbacks_)["ResumableCheckpoint"]
+    assert callback.n_epochs_loaded_ == first_epoch - 1
+    uninterrupted = embedder(tmp_path / "other.pt").fit(*blobs)
     assert_array_equal(resumed.transform(blobs[0]), uninterrupted.transform(blobs[0]))
 
 
