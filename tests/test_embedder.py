@@ -41,6 +41,17 @@ from sktriplet.networks import MLP
 from sktriplet.training import TripletNet
 
 
+def global_state():
+    return (
+        torch.get_rng_state().tolist(),
+        str(np.random.get_state()),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        list(warnings.filters),
+    )
+
+
 class TestLearning:
     def test_separates_circles(self):
         """No linear map does this."""
@@ -190,12 +201,15 @@ class TestReproducibility:
     def test_concurrent_fits(self, make_embedder, wine, weights):
         """As with joblib's threading backend, where torch's generator is shared."""
         fits = [
-            delayed(make_embedder(random_state=seed, max_epochs=4).fit)(*wine) for seed in range(4)
+            delayed(make_embedder(random_state=seed, max_epochs=4, mining=mining).fit)(*wine)
+            for seed, mining in enumerate(["semi_hard", "hard", "all", "semi_hard"] * 2)
         ]
         alone = [function(*arguments) for function, arguments, _ in fits]
         expected = [weights(embedder) for embedder in alone]
-        together = Parallel(n_jobs=4, backend="threading")(fits)
+        before = global_state()
+        together = Parallel(n_jobs=8, backend="threading")(fits)
         assert all(map(torch.equal, map(weights, together), expected))
+        assert global_state() == before
 
     @pytest.mark.slow
     def test_other_process(self, make_embedder, wine):
