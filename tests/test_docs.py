@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sktriplet import TripletEmbedder
+from sktriplet import TripletEmbedder, __version__
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -74,3 +74,9 @@ def test_picture_marks_name_an_example(page):
     for mark in re.findall(r"<!-- picture(.*?)-->", page.read_text()):
         name = re.fullmatch(r": (plot_\w+) \d+: .+ ", mark)[1]
         assert (ROOT / "examples" / f"{name}.py").exists()
+
+
+def test_files_have_the_current_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    released = re.search(r"^## \[(\d.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
+    assert "dev" in __version__ or released == __version__

@@ -222,6 +222,18 @@ def test_detection_identification_rate_ignores_rounding_errors():
     assert score == 0.3
 
 
+def test_detection_identification_rate_by_default():
+    """One of 20 impostors may be identified."""
+    y, distances = np.repeat([0, 1], 20), np.tile(np.arange(20.0), 2)
+    score = detection_identification_rate_score(y, np.zeros(40), distances, enrolled=[0])
+    assert score == 1 / 20
+
+
+def test_detection_identification_rate_of_different_lengths():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        detection_identification_rate_score(["a", "x"], ["a", "a"], [1.0], enrolled=["a"])
+
+
 @pytest.mark.parametrize(("y", "reason"), [("aa", "no samples are"), ("xx", "all samples are")])
 def test_detection_identification_rate_undefined(y, reason):
     message = f"detection and identification rate is undefined .* {reason} impostors"
