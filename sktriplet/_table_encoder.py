@@ -156,6 +156,23 @@ class TableEncoder:
                 self._warn_of_unknown_categories(feature, position)
         return self._encode(self._numbers(X), features)
 
+    def sum_by_column(self, values: NDArray) -> NDArray:
+        """Add up values of outputs, (n_samples, n_outputs), that belong to the same column of X."""
+        is_categorical = self.is_categorical
+        if is_categorical is None:
+            is_categorical = np.zeros(self.n_numbers, bool)
+        numbers, indicators = np.split(values[:, : self.n_plain], [self.n_numbers], axis=1)
+        plain = numbers.copy()
+        plain[:, self.has_indicator] += indicators
+        sums = np.empty((len(values), len(is_categorical)), values.dtype)
+        sums[:, ~is_categorical] = plain
+        special = zip(self.missing_columns, self.rare_columns, strict=True)
+        positions = np.flatnonzero(is_categorical)
+        for position, known, others in zip(positions, self.columns, special, strict=True):
+            outputs = {*known.values(), *others} - {-1}
+            sums[:, position] = values[:, sorted(outputs)].sum(axis=1)
+        return sums
+
     def _assign_columns(self, feature: Categories, min_frequency: int) -> None:
         # As OneHotEncoder does, with missing values as the last category.
         counts = feature.counts()

@@ -13,7 +13,8 @@ import sktriplet
 PACKAGE = Path(sktriplet.__path__[0])
 # From top to bottom. A component imports from lower layers only.
 LAYERS = [
-    {"onnx", "recognition", "_comparison_embedder"},
+    {"display"},
+    {"inspection", "onnx", "recognition", "_comparison_embedder"},
     {"_embedder"},
     {"_serialization"},
     {"_build", "_training_data"},
@@ -22,7 +23,7 @@ LAYERS = [
     {"_multi_input"},
     {"_preprocessor"},
     {"_input_statistics", "_input_validation"},
-    {"_conversion_errors", "_input_layout", "augmentation", "datasets", "display", "mining"},
+    {"_conversion_errors", "_input_layout", "augmentation", "datasets", "mining"},
     {"_classes", "_lazy_samples", "_table_encoder", "distances", "metrics", "networks"},
     {"_integers", "_labels", "_parameters", "_warnings", "exceptions"},
 ]

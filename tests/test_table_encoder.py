@@ -637,3 +637,12 @@ class TestOutsideTools:
         X, _ = mixed
         mask = pd.Series([False, True], index=["color", "size"])
         assert find_categorical(X, mask).tolist() == [False, True]
+
+
+def test_sum_by_column():
+    """Outputs are numbers, indicators, and one-hot columns, wherever the columns are in X."""
+    X = pd.DataFrame({"color": list("rrggb") * 4, "size": [1.0, np.nan] * 10, "age": range(20)})
+    encoder = TableEncoder(np.array([True, False, False])).fit(X)
+    n_colors = encoder.n_outputs - 3
+    values = np.array([[1, 20, 300, *[4000] * n_colors]], dtype=float)  # size, age, missing size
+    assert_array_equal(encoder.sum_by_column(values), [[4000 * n_colors, 301, 20]])
