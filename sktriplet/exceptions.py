@@ -12,6 +12,7 @@ __all__ = [
     "OverfittingWarning",
     "SkippedChunkWarning",
     "SuspiciousFeatureWarning",
+    "ThumbnailWarning",
     "UnknownCategoryWarning",
     "UnreadableImageWarning",
 ]
@@ -47,6 +48,10 @@ class SkippedChunkWarning(UserWarning):
 
 class SuspiciousFeatureWarning(UserWarning):
     """A column of text looks like numbers, dates, or identifiers, but is encoded as categories."""
+
+
+class ThumbnailWarning(UserWarning):
+    """Thumbnails on an interactive page are smaller or fewer than usual, to limit its size."""
 
 
 class UnknownCategoryWarning(UserWarning):

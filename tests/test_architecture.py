@@ -82,7 +82,7 @@ def test_every_module_has_its_tests():
 
 def test_import_is_cheap():
     """It loads no optional package that scikit-learn and skorch do not load themselves."""
-    optional = ("matplotlib", "pandas", "onnx", "accelerate", "PIL")
+    optional = ("matplotlib", "bokeh", "pandas", "onnx", "accelerate", "PIL")
     code = (
         "import sys, sklearn.base, skorch; before = set(sys.modules); import sktriplet; "
         f"print([name for name in {optional} if name in set(sys.modules) - before])"

@@ -144,7 +144,7 @@ def test_features_with_large_offsets(make_embedder, iris):
     X, y = iris
     X = X + np.array([1e7, 0, 0, 0])
     embedder = make_embedder().fit(X, y)
-    assert embedder._offset is not None
+    assert embedder._preprocessor.offset is not None
     assert_complete(embedder, X[:3], X[60:63])
 
 

@@ -1,6 +1,8 @@
 """Scatter plot of embeddings."""
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sktriplet.display._axes import make_axes
+from sktriplet.display._embedding_page import make_page
 
 N_COLORS = 10  # of the default palette
 # Combined with the colors, they distinguish 60 classes.
@@ -26,6 +29,8 @@ class EmbeddingDisplay:
         Class labels.
     explained_variance_ratio : ndarray of shape (2,), default=None
         Fraction of the variance along each axis, if the points are principal components.
+    embeddings : ndarray of shape (n_samples, n_components), default=None
+        Embeddings, in which `write_html` searches neighbors. None searches the points.
 
     Attributes
     ----------
@@ -44,11 +49,17 @@ class EmbeddingDisplay:
     """
 
     def __init__(
-        self, points: NDArray, y: NDArray, *, explained_variance_ratio: NDArray | None = None
+        self,
+        points: NDArray,
+        y: NDArray,
+        *,
+        explained_variance_ratio: NDArray | None = None,
+        embeddings: NDArray | None = None,
     ):
         self.points = points
         self.y = y
         self.explained_variance_ratio = explained_variance_ratio
+        self.embeddings = embeddings
 
     @classmethod
     def from_estimator(
@@ -98,13 +109,14 @@ class EmbeddingDisplay:
         display : EmbeddingDisplay
             Display with the plot.
         """
-        points = check_array(embeddings, input_name="embeddings", ensure_min_features=2)
-        labels, ratio = column_or_1d(y), None
+        original = check_array(embeddings, input_name="embeddings", ensure_min_features=2)
+        points, labels, ratio = original, column_or_1d(y), None
         check_consistent_length(points, labels)
         if points.shape[1] > 2:
             pca = PCA(2, svd_solver="full").fit(points)
             points, ratio = pca.transform(points), pca.explained_variance_ratio_
-        return cls(points, labels, explained_variance_ratio=ratio).plot(ax=ax, **kwargs)
+        display = cls(points, labels, explained_variance_ratio=ratio, embeddings=original)
+        return display.plot(ax=ax, **kwargs)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the points, one color and marker per class.
@@ -145,6 +157,62 @@ class EmbeddingDisplay:
             ax.set_title(f"{len(classes):,} classes")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def write_html(
+        self,
+        file: str | PathLike,
+        *,
+        images: ArrayLike | None = None,
+        hover_data: Any = None,
+        n_neighbors: int = 8,
+        title: str = "Embedding",
+    ) -> None:
+        """Write an interactive plot to an HTML file.
+
+        The plot can be panned and zoomed, classes can be hidden, and pointing at a sample shows its
+        class, image and features. A click draws lines to its nearest neighbors in the embedding,
+        which are not always nearest in the plot, and lists them. The file requires no other files
+        and no network. Requires Bokeh: ``pip install sktriplet[interactive]``.
+
+        Parameters
+        ----------
+        file : str or path-like
+            File to write.
+        images : array-like of shape (n_samples, height, width[, channels]), default=None
+            Images to show, also channels-first or flattened from squares. The file contains
+            thumbnails with sides of at most 64 pixels, once if images are equal. They are smaller,
+            or some images have none, if they would take more than 25 MB.
+        hover_data : DataFrame or array-like of shape (n_samples, n_columns), default=None
+            Table whose rows to show.
+        n_neighbors : int, default=8
+            Number of neighbors of each sample, without the sample.
+        title : str, default="Embedding"
+            Title of the page.
+
+        Raises
+        ------
+        ImportError
+            If Bokeh or Pillow is not installed.
+        ValueError
+            If `images`, `hover_data` or `n_neighbors` do not fit the number of samples.
+
+        Warns
+        -----
+        ThumbnailWarning
+            If thumbnails are smaller or fewer because of the limit.
+        """
+        check_consistent_length(self.points, images, hover_data)
+        page = make_page(
+            self.points,
+            self.y,
+            self.points if self.embeddings is None else self.embeddings,
+            images=images,
+            hover_data=hover_data,
+            n_neighbors=n_neighbors,
+            title=title,
+            axis_labels=(self._axis_label(0), self._axis_label(1)),
+        )
+        Path(file).write_text(page, encoding="utf-8")
 
     def _axis_label(self, axis: int) -> str:
         if self.explained_variance_ratio is None:

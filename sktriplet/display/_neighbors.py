@@ -126,9 +126,9 @@ class NeighborsDisplay:
         if queries is None:
             queries = np.sort(np.unique(labels, return_index=True)[1])[:8]
         indices = np.arange(len(labels))[np.atleast_1d(queries)]  # resolves -1 and masks
-        shown = np.column_stack([indices, _nearest(points, indices, n_neighbors)])
+        shown = np.column_stack([indices, find_nearest(points, indices, n_neighbors)])
         rows, positions = np.unique(shown, return_inverse=True)
-        pictures = _to_images(_safe_indexing(images, rows))  # Others may not be in memory.
+        pictures = to_images(_safe_indexing(images, rows))  # Others may not be in memory.
         return cls(pictures[positions.reshape(shown.shape)], labels[shown]).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
@@ -167,7 +167,7 @@ class NeighborsDisplay:
         return self
 
 
-def _to_images(images: ArrayLike) -> NDArray:
+def to_images(images: ArrayLike) -> NDArray:
     """Return images as matplotlib takes them: not flattened, and with the channels last."""
     images = np.asarray(images)
     if images.ndim == 2:
@@ -183,7 +183,7 @@ def _to_images(images: ArrayLike) -> NDArray:
     return images
 
 
-def _nearest(embeddings: NDArray, queries: NDArray, n_neighbors: int) -> NDArray[np.intp]:
+def find_nearest(embeddings: NDArray, queries: NDArray, n_neighbors: int) -> NDArray[np.intp]:
     """Return the indices of the neighbors of each query, without the query."""
     if not 1 <= n_neighbors < len(embeddings):
         limits = f"at least 1 and less than n_samples={len(embeddings)}"
