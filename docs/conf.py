@@ -54,6 +54,18 @@ if os.environ.get("READTHEDOCS"):
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [
+        f"../examples/{folder}"
+        for folder in (
+            "tables",
+            "images",
+            "sequences",
+            "recognition",
+            "supervision",
+            "training",
+            "extending",
+        )
+    ],
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -92,13 +104,13 @@ html_theme_options = {
 html_sidebars = {"index": [], "changelog": [], "contributing": []}
 
 # Relative links to files outside docs, from a page at any depth.
-EXAMPLE = re.compile(r"\]\(((?:\.\./)*)\.\./examples/(plot_\w+)\.py\)")
+EXAMPLE = re.compile(r"\]\(((?:\.\./)*)\.\./examples/((?:\w+/)?plot_\w+)\.py\)")
 README = re.compile(r"\]\(((?:\.\./)*)\.\./README\.md#")
-PICTURE = re.compile(r"<!-- picture: (plot_\w+) (\d+): (.+?) -->")
+PICTURE = re.compile(r"<!-- picture: (\w+)/(plot_\w+) (\d+): (.+?) -->")
 
 
 # Links of files that are included from the root of the repository.
-ROOT_EXAMPLE = re.compile(r"\]\(examples/(plot_\w+)\.py\)")
+ROOT_EXAMPLE = re.compile(r"\]\(examples/((?:\w+/)?plot_\w+)\.py\)")
 ROOT_PAGES = {"](benchmarks/README.md)": "](benchmarks/index.md)"}
 
 
@@ -115,8 +127,8 @@ def link_gallery(app: Sphinx, docname: str, source: list[str]) -> None:
     text = text.replace("](../CONTRIBUTING.md", "](contributing.md")
 
     def picture(match: re.Match) -> str:
-        name, number, alt_text = match.groups()
-        path = f"auto_examples/images/sphx_glr_{name}_{int(number):03}.png"
+        folder, name, number, alt_text = match.groups()
+        path = f"auto_examples/{folder}/images/sphx_glr_{name}_{int(number):03}.png"
         is_drawn = str(app.config.plot_gallery) not in ("0", "False")
         return f"![{alt_text}]({path})" if is_drawn else ""
 

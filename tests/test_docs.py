@@ -63,7 +63,7 @@ def test_every_page_is_in_toctree():
 def test_examples_have_different_titles():
     titles = [
         ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
-        for path in (ROOT / "examples").glob("plot_*.py")
+        for path in (ROOT / "examples").rglob("plot_*.py")
     ]
     assert len(titles) == len(set(titles)) > 0
 
@@ -72,7 +72,7 @@ def test_examples_have_different_titles():
 def test_picture_marks_name_an_example(page):
     """``docs/conf.py`` replaces the mark by a figure of the example."""
     for mark in re.findall(r"<!-- picture(.*?)-->", page.read_text()):
-        name = re.fullmatch(r": (plot_\w+) \d+: .+ ", mark)[1]
+        name = re.fullmatch(r": (\w+/plot_\w+) \d+: .+ ", mark)[1]
         assert (ROOT / "examples" / f"{name}.py").exists()
 
 

@@ -31,12 +31,12 @@ def definitions_of(name):
 
 @pytest.fixture(scope="module")
 def multi_similarity_loss():
-    return definitions_of("plot_custom_loss")["MultiSimilarityLoss"]
+    return definitions_of("extending/plot_custom_loss")["MultiSimilarityLoss"]
 
 
 @pytest.fixture(scope="module")
 def similarity_triplet_loss():
-    return definitions_of("plot_hierarchical_labels")["SimilarityTripletLoss"]
+    return definitions_of("supervision/plot_hierarchical_labels")["SimilarityTripletLoss"]
 
 
 @pytest.mark.parametrize("parameters", [{}, {"alpha": 1.0, "beta": 20.0, "base": 0.2}])
