@@ -80,11 +80,18 @@ sphinx_gallery_conf = {
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
 html_theme = "pydata_sphinx_theme"
-html_title = "sktriplet"
+html_title = f"sktriplet {release}"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+        "text": "sktriplet",
+    },
+    "navbar_start": ["navbar-logo", "version"],
     "navbar_align": "left",
     "show_prev_next": True,
     "navbar_end": ["version-switcher", "theme-switcher", "navbar-icon-links"],
@@ -99,9 +106,14 @@ html_theme_options = {
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+    # Neither the front page nor a page of one function has sections to list.
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "generated/*": []},
 }
-html_sidebars = {"index": [], "changelog": [], "contributing": []}
+# Pages of the top level have no siblings to list.
+html_sidebars = {
+    name: []
+    for name in ("index", "getting_started", "changelog", "contributing", "genindex", "search")
+}
 
 # Relative links to files outside docs, from a page at any depth.
 EXAMPLE = re.compile(r"\]\(((?:\.\./)*)\.\./examples/((?:\w+/)?plot_\w+)\.py\)")
