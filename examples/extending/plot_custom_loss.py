@@ -54,8 +54,8 @@ def log_one_plus_sum_exp(logits, mask):
 
 
 # %%
-# Train with it
-# -------------
+# Train with this loss
+# --------------------
 # The class is passed as the criterion of a :class:`~sktriplet.training.TripletNet`, and its
 # parameters with the prefix ``criterion__``. The embedder is fitted on the digits 0 to 5.
 

@@ -44,8 +44,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 # ------------------
 # ``module`` is called with the shape of a sample and the number of components. The network receives
 # batches of shape ``(B, 160)``. Its output is normalized by the embedder, and its input is
-# standardized; for signals, standardization has little effect, since all time steps have similar
-# distributions.
+# standardized.
 
 
 def conv_net(input_shape, n_components):

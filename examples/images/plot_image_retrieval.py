@@ -10,8 +10,7 @@ This example trains a ``TripletEmbedder`` on images of 70 classes and uses it to
 # Generate images
 # ---------------
 # House numbers from 00 to 99 are composed of the digits bundled with scikit-learn, each with a
-# random offset. The digits used in queries are not used in the gallery, and were written by other
-# people.
+# random offset. The digits used in queries are not used in the gallery.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -3,16 +3,16 @@ Pretrained networks: frozen layers and learning rates
 =====================================================
 
 A network that has been trained for one task is a good start for a similar one with few images. This
-example trains a classifier on the digits 0 to 4, uses it as ``module`` of an embedder for digits
-from 5 to 9, and compares frozen layers, a smaller learning rate for pretrained layers, and training
-from scratch. :doc:`/pretrained` shows the same with networks of torchvision and timm.
+example trains a classifier on the digits 0 to 4, uses it as ``module`` of an embedder for the
+digits 5 to 9, and compares frozen layers, a smaller learning rate for pretrained layers, and
+training from scratch. :doc:`/pretrained` shows the same with networks of torchvision and timm.
 """
 
 # %%
 # Pretrain a network
 # ------------------
-# The pretraining uses PyTorch only, as that of a downloaded network. Like those, it expects images
-# that are normalized with the statistics of its own training images.
+# As for a downloaded network, the pretraining uses PyTorch only, and the network expects images
+# that are normalized with the statistics of its training images.
 
 import copy
 
@@ -56,7 +56,7 @@ for _ in range(12):
 # %%
 # Embed other classes
 # -------------------
-# The module normalizes images as in pretraining, and ``standardize=False`` leaves that to it.
+# The module normalizes images as in pretraining, so the embedder must not (``standardize=False``).
 
 
 class Normalized(nn.Module):
@@ -85,8 +85,8 @@ embedders = {
 }
 
 # %%
-# Compare
-# -------
+# Compare the accuracy
+# --------------------
 # The accuracy of the nearest neighbor depends on the number of training images per class. Means of
 # three training sets; all other images are test images.
 
@@ -107,8 +107,8 @@ for name, values in accuracies.items():
     print(f"{name:18}" + "".join(f"{value:8.3f}" for value in values.mean(axis=1)))
 
 # %%
-# Plot
-# ----
+# Plot the accuracy
+# -----------------
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for name, values in accuracies.items():

@@ -89,8 +89,8 @@ X = images.reshape(len(images), -1)
 # ------------
 # The verifier is trained on 75 people and evaluated on pairs of photographs of the other 25, with a
 # target false positive rate of 1%. ``PairVerifier`` sets its threshold on people that were held out
-# from the embedder. We use no hidden layers, which works best for unseen classes in aligned images;
-# for photographs taken in uncontrolled conditions, use a pretrained ``module``.
+# from the embedder. We use no hidden layers, which is a good start for unseen classes in aligned
+# images; for photographs taken in uncontrolled conditions, use a pretrained ``module``.
 
 train, test = person < 75, person >= 75
 embedder = TripletEmbedder(hidden_layer_sizes=(), random_state=0)
@@ -111,10 +111,10 @@ print(f"false negative rate: {(~accepted[same[subset]]).mean():.4f}\n")
 # -----------------------------
 # Benchmarks of face verification, such as Labeled Faces in the Wild (LFW), are lists of labeled
 # pairs in predefined folds of different people. The threshold is set on all folds but one, and
-# evaluated on that one. We draw 60 pairs of each kind in five folds of five people. The embedder is
-# frozen, so ``PairVerifier`` is fitted on pairs, and sets the threshold only. To use LFW, replace
-# the list with the ``pairs`` and ``target`` of ``fetch_lfw_pairs(subset="10_folds")``, which has
-# 600 consecutive pairs per fold.
+# evaluated on that one. In each of five folds of five people, we draw 60 pairs of the same person
+# and 60 pairs of different people. The embedder is frozen, so ``PairVerifier`` is fitted on pairs,
+# and sets the threshold only. To use LFW, replace the list with the ``pairs`` and ``target`` of
+# ``fetch_lfw_pairs(subset="10_folds")``, which has 600 consecutive pairs per fold.
 
 fold = (person[test][left] - 75) // 5
 is_in_fold = fold == (person[test][right] - 75) // 5

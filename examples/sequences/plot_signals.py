@@ -10,8 +10,8 @@ example learns to recognize letters by these signals, in fonts that were not use
 # %%
 # Trace the outlines
 # ------------------
-# matplotlib includes fonts. The outer outlines of letters and digits are resampled to 96 points.
-# A trace may start anywhere on the outline, so a signal is not aligned with others of its class.
+# The longest outline of each letter or digit, in the fonts bundled with matplotlib, is resampled to
+# 96 points. A trace may start anywhere on the outline, so signals of a class are not aligned.
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ print(f"{len(X_train)} training signals of shape {X_train.shape[1:]}, {len(X_tes
 # Compare with the network for tables
 # -----------------------------------
 # The default network for sequences consists of convolutions over time, followed by means and maxima
-# over time, so that it does not matter when a pattern occurs.
+# over time, which hardly depend on when a pattern occurs.
 
 
 def flat(X):
@@ -83,8 +83,8 @@ for name, (model, convert) in models.items():
     print(f"{name:16} accuracy in new fonts: {accuracy:.3f}")
 
 # %%
-# Arrays with channels last, and flat rows, as other steps of a pipeline return them, are accepted
-# too.
+# Arrays with channels last, and flat rows, as other steps of a pipeline return them, are also
+# accepted.
 
 embedder = models["as a sequence"][0][0]
 difference = embedder.transform(X_test) - embedder.transform(X_test.transpose(0, 2, 1))

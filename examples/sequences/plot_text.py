@@ -2,7 +2,7 @@
 Text: ids of tokens for an embedding layer
 ==========================================
 
-A custom ``module`` receives integers as they are if ``standardize=False``. This example passes the
+With ``standardize=False``, a custom ``module`` receives integers unchanged. This example passes the
 ids of words to an embedding layer, which learns a vector for each word, and compares it with the
 usual TF-IDF features.
 """
@@ -10,9 +10,8 @@ usual TF-IDF features.
 # %%
 # Collect texts
 # -------------
-# The texts are the first words of SciPy's documentation of its functions and classes, as far as the
-# installed packages have it; the classes are the subpackages. Names of parameters and of functions
-# are left out.
+# The texts are the first 60 words of the docstrings of SciPy's functions and classes, without the
+# first line, and the labels are their subpackages.
 
 import importlib
 import re
@@ -67,7 +66,7 @@ def to_ids(texts, length=50):
 # %%
 # Define the network
 # ------------------
-# It adds up the vectors of a text's words. ``padding_idx`` excludes the padding.
+# It averages the vectors of the words of a text. ``padding_idx`` excludes the padding.
 
 
 class EmbeddingBag(nn.Module):
@@ -104,7 +103,7 @@ for name, (embedder, convert) in models.items():
     print(f"{name:18} accuracy: {accuracy_score(y_test, knn.predict(test)):.3f}")
 
 # %%
-# Ids that the layer does not have are reported, also in training before it starts.
+# An id that the layer does not have raises an error, in ``fit`` before training starts.
 
 embedder = models["embedding layer"][0]
 try:

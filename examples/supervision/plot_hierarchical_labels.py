@@ -3,17 +3,17 @@ Hierarchical labels: a loss for similarities between classes
 ============================================================
 
 Classes may be more or less similar: species in genera, products in departments, or sets of tags
-that overlap. A triplet loss on labels treats all other classes alike. This example defines a
-loss that also receives the similarities between classes, and embeds handwritten digits such that
-digits of the same group are neighbors.
+that overlap. A triplet loss on labels does not distinguish between the other classes. This
+example defines a loss that also receives the similarities between classes, and embeds handwritten
+digits such that digits of the same group are neighbors.
 """
 
 # %%
 # Define the loss
 # ---------------
 # A triplet consists of an anchor and two samples, of which the one whose class is more similar to
-# that of the anchor is the positive. The two samples are drawn at random, so the loss considers as
-# many triplets as there are pairs in a batch. Labels are positions in the sorted classes, and index
+# that of the anchor is the positive. The two samples are drawn at random, so there are at most as
+# many triplets as pairs in a batch. Labels are positions in the sorted classes, and index
 # the matrix of similarities.
 
 import matplotlib.pyplot as plt
@@ -66,8 +66,8 @@ similarity = 0.5 * np.equal.outer(groups, groups) + 0.5 * np.eye(10)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 
 # %%
-# Train with it
-# -------------
+# Train with this loss
+# --------------------
 # The loss is the criterion of a :class:`~sktriplet.training.TripletNet`, which passes the matrix
 # on. Retrieval of groups is scored without the samples of the same digit: the neighbors that count
 # are those of other digits in the group.

@@ -2,17 +2,17 @@
 Recommending from preferences
 =============================
 
-Users rarely say what class an item belongs to, but they choose: somebody who likes one wine prefers
-a second one to a third. A ``ComparisonEmbedder`` learns from such comparisons, and embeds the items
-so that similar ones are near each other, including items that nobody has compared yet.
+Users rarely assign items to classes, but they choose: somebody who likes one wine prefers a second
+one to a third. A ``ComparisonEmbedder`` learns from such comparisons, and embeds similar items near
+each other, including items that nobody has compared yet.
 """
 
 # %%
 # Simulate choices
 # ----------------
-# The wines of scikit-learn's dataset have 13 measured features. Users taste only a few of these:
-# the first sample of each comparison is a wine that a user likes, the second is the one chosen
-# instead of the third. In one of ten cases they choose the other one.
+# The wines of scikit-learn's dataset have 13 measured features, of which users taste three. The
+# first sample of each comparison is a wine that a user likes, and the second is chosen over the
+# third because its taste is more similar. One choice in ten is the wrong one.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,11 +44,11 @@ choices = simulate_choices(known, 2000)
 test_choices = simulate_choices(new, 2000, error_rate=0)
 
 # %%
-# Learn from them
-# ---------------
+# Learn from the choices
+# ----------------------
 # The triplets of samples are ``table[choices]``, of shape (n_comparisons, 3, n_features). The score
-# is the fraction of comparisons of new wines that the distances explain; without learning, all
-# features count alike. Distances are those of taste, so embeddings are not normalized.
+# is the fraction of comparisons of new wines that the distances predict. Without learning, all
+# features have the same weight. Taste varies continuously, so embeddings are not normalized.
 
 test_triplets = table[test_choices]
 to_liked = np.linalg.norm(test_triplets[:, 1:] - test_triplets[:, :1], axis=2)
@@ -65,7 +65,7 @@ print(f"   no comparisons: {baseline:.3f}")
 # %%
 # Recommend wines
 # ---------------
-# The nearest neighbors of a new wine, among the known ones, taste alike.
+# The known wines whose taste is most similar to that of a new one.
 
 search = NearestNeighbors(n_neighbors=3).fit(model.transform(table[known]))
 nearest = search.kneighbors(model.transform(table[new]), return_distance=False)
@@ -77,7 +77,7 @@ print(wines.loc[[new[0], *known[nearest[0]]], TASTED].round(1).to_string())
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.semilogx(numbers, scores, marker="o", label="learned from comparisons")
-ax.axhline(baseline, color="gray", linestyle="--", label="all features count alike")
-ax.set(xlabel="number of comparisons", ylabel="explained comparisons of new wines")
+ax.axhline(baseline, color="gray", linestyle="--", label="equal weights of all features")
+ax.set(xlabel="number of comparisons", ylabel="correctly predicted comparisons")
 ax.legend(frameon=False)
 plt.show()

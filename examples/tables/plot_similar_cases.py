@@ -14,7 +14,7 @@ with scikit-learn: 569 tumors, benign or malignant, described by 30 measurements
 # of a ``TripletEmbedder``. A logistic regression serves as a baseline that does not provide similar
 # cases. The log loss measures the quality of the predicted probabilities; with k neighbors, these
 # are multiples of 1/k, which is why we use 15 neighbors instead of 5. The results are for a single
-# split; the standard error of the accuracy is about one percentage point.
+# split; the standard error of an accuracy of 96% on 190 samples is 1.4 percentage points.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,8 +52,8 @@ for name, model in models.items():
 # %%
 # Show the most similar cases
 # ---------------------------
-# We select the test sample with the least certain prediction and show its five nearest neighbors
-# among the training samples.
+# We select the test sample with the least certain prediction and show the five nearest of the 15
+# training samples that the prediction is based on.
 
 embedder, knn = models["TripletEmbedder"][:-1], models["TripletEmbedder"][-1]
 confidence = models["TripletEmbedder"].predict_proba(X_test).max(axis=1)
