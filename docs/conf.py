@@ -106,8 +106,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
-    # Neither the front page nor a page of one function has sections to list.
-    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "generated/*": []},
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
 }
 # Pages of the top level have no siblings to list.
 html_sidebars = {
@@ -155,7 +154,16 @@ def link_included(app: Sphinx, path: Path, docname: str, source: list[str]) -> N
     source[0] = text
 
 
+def remove_empty_sidebar(
+    app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object
+) -> None:
+    """Remove the list of sections from pages that have none, such as that of a function."""
+    if app.env.toc_num_entries.get(pagename, 0) <= 2:  # the title and the function
+        context["secondary_sidebar_items"] = []
+
+
 def setup(app: Sphinx) -> None:
     """Register the hooks."""
+    app.connect("html-page-context", remove_empty_sidebar, priority=900)
     app.connect("source-read", link_gallery)
     app.connect("include-read", link_included)
