@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "api.rst"
 PAGES = [*sorted(DOCS.glob("*.md")), *sorted((DOCS / "benchmarks").glob("*.md"))]
+GUIDE_PAGES = re.findall(r"^(?!architecture)[a-z_]+$", (DOCS / "guide.md").read_text(), re.M)
 PAGES_WITH_LINKS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 
 
@@ -80,3 +81,12 @@ def test_files_have_the_current_version():
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     released = re.search(r"^## \[(\d.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
     assert "dev" in __version__ or released == __version__
+
+
+@pytest.mark.parametrize("name", GUIDE_PAGES)
+def test_first_code_of_guide_page_runs(name):
+    """Blocks of ``>>>`` are run as doctests."""
+    page = (DOCS / f"{name}.md").read_text()
+    language, code = re.search(r"^```(python|bash|text)\n(.*?)```", page, re.S | re.M).groups()
+    assert language == "python"
+    assert code.startswith(">>> ")
