@@ -69,6 +69,8 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
+    "show_signature": False,
+    "thumbnail_size": (640, 320),  # most figures are wider than high
     "show_memory": False,
     "capture_repr": (),
     "parallel": 2,
