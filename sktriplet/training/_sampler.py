@@ -1,6 +1,7 @@
 """Balanced batches: P classes with K samples each."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -153,20 +154,21 @@ class BalancedBatchSampler(Sampler[NDArray[np.int64]]):
         """Return, for each batch, how many samples of which classes it holds."""
         n_classes = len(self._samples_per_class)
         contributions = self._samples_per_class.tolist()
-        queue: list[int] = []
+        queue: list[int] = []  # The next class is the last one.
         batches = []
         for _ in range(n_batches):
             batch: dict[int, int] = {}
-            n_free, position = self._batch_size, 0
+            n_free, skipped = self._batch_size, []
             while len(batch) < n_classes and (n_free > 1 or len(batch) < 2):
-                if position == len(queue):
-                    queue += rng.permutation(n_classes).tolist()
-                if queue[position] in batch:  # It is drawn for the next batch.
-                    position += 1
+                if not queue:
+                    queue = rng.permutation(n_classes)[::-1].tolist()
+                number = queue.pop()
+                if number in batch:  # It is drawn for the next batch.
+                    skipped.append(number)
                     continue
-                number = queue.pop(position)
                 batch[number] = min(contributions[number], n_free)
                 n_free -= batch[number]
+            queue += skipped[::-1]
             batches.append(batch)
         return batches
 
@@ -219,4 +221,5 @@ def _draw_without_replacement(
         if n_held:
             is_held = np.isin(permutations[i], permutations[i - 1, -n_held:])
             permutations[i] = np.concatenate([permutations[i][~is_held], permutations[i][is_held]])
-    return np.split(permutations.ravel()[:n_drawn], ends[:-1])
+    drawn, stops = permutations.ravel(), ends.tolist()
+    return [drawn[start:stop] for start, stop in pairwise([0, *stops])]
