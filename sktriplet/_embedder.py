@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import (
     Tags,
     check_consistent_length,
@@ -17,7 +19,7 @@ from sklearn.utils import (
     gen_batches,
 )
 from sklearn.utils._param_validation import StrOptions, make_constraint
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 from skorch.utils import to_tensor
 from torch import nn
 
@@ -30,7 +32,7 @@ from sktriplet._build import (
 from sktriplet._classes import declare_classes, merge_classes
 from sktriplet._input_layout import INPUT_SHAPES, InputLayout
 from sktriplet._integers import select_extremes
-from sktriplet._labels import find_labeled
+from sktriplet._labels import check_labels, find_labeled
 from sktriplet._multi_input import encode_samples
 from sktriplet._parameters import Interval, SequenceOf, validate_parameters
 from sktriplet._serialization import ArrayStateEstimator
@@ -49,7 +51,7 @@ from sktriplet.networks._embedding_network import (
 from sktriplet.training import TripletNet
 from sktriplet.training._data import ArrayDataset, as_tensor
 from sktriplet.training._device import resolve_device
-from sktriplet.training._early_stopping import early_stopping
+from sktriplet.training._early_stopping import early_stopping, validation_stopping
 from sktriplet.training._net import MIN_BATCHES
 from sktriplet.training._out_of_fold import (
     NO_FOLD,
@@ -183,20 +185,22 @@ class TripletEmbedder(
         `fit_transform` returns cross-fitted embeddings if neighbors are more reliable among them;
         see there. Samples of classes with fewer than two samples per fold are in no fold. Only
         used with at least four members, when at least 100 samples are in a fold, with balanced
-        batches, and in training from scratch: neither by `partial_fit`, nor when `warm_start`
-        continues. A custom `module` is cross-fitted if it has an attribute `n_members` and a
-        true attribute `members_are_independent`: no two members share weights.
+        batches, without groups, and in training from scratch: neither by `partial_fit`, nor when
+        `warm_start` continues. A custom `module` is cross-fitted if it has an attribute `n_members`
+        and a true attribute `members_are_independent`: no two members share weights.
     early_stopping : "auto" or bool, default="auto"
         Whether to stop training when a validation score no longer improves, and to restore the
         weights of the best epoch. If the ensemble is cross-fitted, the score is computed from
         the out-of-fold embeddings of training samples: the negative Brier score of the class
         frequencies among their 30 nearest neighbors, or fewer if classes are small. Otherwise,
         True holds out samples, whose score is the fraction of their 5 nearest training samples
-        that share their class, and "auto" does not stop. The schedule of the learning rate does
-        not change.
+        that share their class, and "auto" does not stop. If `groups`, or `X_val` and `y_val`, are
+        passed to fit, they replace these samples, and "auto" stops as well; ``groups=y`` stops
+        by unseen classes. The schedule of the learning rate does not change.
     validation_fraction : float, default=0.1
-        Fraction of each class to hold out. Nothing is held out of a class that would keep
-        fewer than two samples. Only used when ``early_stopping=True`` without cross-fitting.
+        Fraction of each class to hold out, or of the groups that are passed to fit. Nothing is held
+        out of a class that would keep fewer than two samples. Only used by early stopping
+        with groups, and when ``early_stopping=True`` without cross-fitting.
     n_iter_no_change : int, default=5
         Number of epochs without an improvement after which training stops. Only used with early
         stopping.
@@ -394,7 +398,9 @@ class TripletEmbedder(
         self.net = net
 
     @with_callbacks
-    def fit(self, X: Any, y: Any) -> "TripletEmbedder":
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> "TripletEmbedder":
         """Fit the embedding.
 
         Parameters
@@ -407,6 +413,20 @@ class TripletEmbedder(
             `input_shape`. A dict holds several inputs of a custom `module`.
         y : array-like of shape (n_samples,)
             Class labels.
+        groups : array-like of shape (n_samples,), default=None
+            Groups, such as cameras, sessions or authors, which early stopping does not split: it
+            holds out a fraction of them. ``groups=y`` holds out whole classes. If none of the
+            held-out classes is in the training set, the score is the mean average precision at R of
+            the held-out samples among themselves, otherwise it is that of held-out samples; see
+            `early_stopping`. Groups turn on early stopping, and turn off `cross_fit`.
+        X_val : {array-like, sparse matrix} of shape (n_val_samples, n_features), or images, \
+                default=None
+            Validation samples for early stopping, in addition to the training samples, all of which
+            are trained on. They turn on early stopping. After each epoch they are scored as by
+            `score`, before whitening. To transform `X_val` in a pipeline, pass
+            ``transform_input=["X_val"]`` to :class:`~sklearn.pipeline.Pipeline`.
+        y_val : array-like of shape (n_val_samples,), default=None
+            Class labels of `X_val`, which may differ from those in y.
 
         Returns
         -------
@@ -418,15 +438,18 @@ class TripletEmbedder(
         InvalidParameterError
             If a parameter has an invalid value or no effect.
         ValueError
-            If X or y is invalid.
+            If X, y, groups, X_val or y_val is invalid, or if groups, or X_val and y_val, are passed
+            with ``early_stopping=False``, or both.
         DivergenceError
             If the loss or the embeddings become NaN or infinite.
         """
-        fitted, dataset = self._prepare(X, y, resume=self.warm_start and hasattr(self, "net_"))
+        groups = self._validate_groups(y, groups, X_val, y_val)
+        resume = self.warm_start and hasattr(self, "net_")
+        fitted, dataset = self._prepare(X, y, resume=resume, has_groups=groups is not None)
         net = fitted["net_"]
         with (
             self._threads(fitted["input_shape_"]),
-            self._stopping(net, dataset) as training_set,
+            self._stopping(fitted, dataset, groups, X_val, y_val) as training_set,
             sklearn_callbacks(self, net, X, y, fitted),
         ):
             net.partial_fit(training_set)
@@ -436,7 +459,9 @@ class TripletEmbedder(
         self._set_fitted(fitted)
         return self
 
-    def fit_transform(self, X: Any, y: Any) -> NDArray[np.float32]:
+    def fit_transform(
+        self, X: Any, y: Any, groups: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> NDArray[np.float32]:
         """Fit the embedding, and embed the training samples by cross-fitting.
 
         ``fit(X, y).transform(X)`` does not equal ``fit_transform(X, y)``. Embedded by a network
@@ -456,6 +481,13 @@ class TripletEmbedder(
             Training samples, as in `fit`.
         y : array-like of shape (n_samples,)
             Class labels.
+        groups : array-like of shape (n_samples,), default=None
+            Groups for early stopping, as in `fit`.
+        X_val : {array-like, sparse matrix} of shape (n_val_samples, n_features), or images, \
+                default=None
+            Validation samples for early stopping, as in `fit`.
+        y_val : array-like of shape (n_val_samples,), default=None
+            Class labels of `X_val`.
 
         Returns
         -------
@@ -472,7 +504,7 @@ class TripletEmbedder(
         DivergenceError
             If the loss or the embeddings become NaN or infinite.
         """
-        embeddings = self.fit(X, y)._embed(X)
+        embeddings = self.fit(X, y, groups, X_val=X_val, y_val=y_val)._embed(X)
         if self._folds is None:
             return embeddings
         n_members = self.net_.module.n_members
@@ -670,7 +702,14 @@ class TripletEmbedder(
         return find_labeled(column_or_1d(np.asarray(y)), self.unlabeled)
 
     def _prepare(
-        self, X: Any, y: Any, *, resume: bool, is_chunk: bool = False, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        resume: bool,
+        is_chunk: bool = False,
+        classes: Any = None,
+        has_groups: bool = False,
     ) -> tuple[dict[str, Any], ArrayDataset]:
         """Return the attributes of the fitted estimator, with a net to train, and its data."""
         device = self._validate_settings()
@@ -711,7 +750,7 @@ class TripletEmbedder(
         folds = None
         if resume:
             net.resume_from(self.net_)
-        elif self.cross_fit and not is_chunk and can_leave_folds_out(net):
+        elif self.cross_fit and not (is_chunk or has_groups) and can_leave_folds_out(net):
             folds = assign_folds(labels, network.n_members, np.random.default_rng(seed))
         fitted = {
             "net_": net,
@@ -764,8 +803,58 @@ class TripletEmbedder(
         is_small = isinstance(self.module, str) and len(input_shape) == 1
         return one_thread() if is_small else nullcontext()
 
-    def _stopping(self, net: TripletNet, dataset: ArrayDataset) -> AbstractContextManager[Any]:
+    def _validate_groups(self, y: Any, groups: Any, X_val: Any, y_val: Any) -> NDArray | None:
+        """Check what is passed to fit for early stopping; return the groups of labeled samples."""
+        if (X_val is None) != (y_val is None):
+            given = "y_val" if X_val is None else "X_val"
+            raise ValueError(f"X_val and y_val must be passed together. Got {given} only.")
+        if X_val is not None and groups is not None:
+            raise ValueError(
+                "Early stopping holds out groups, or uses X_val and y_val instead. Got both."
+            )
+        if not self.early_stopping and not (X_val is None and groups is None):
+            name = "groups" if X_val is None else "X_val"
+            raise ValueError(
+                f"{name} has no effect with early_stopping={self.early_stopping}. Use 'auto' or "
+                f"True, or do not pass {name}."
+            )
+        if groups is None:
+            return None
+        groups = check_labels(groups, "groups")
+        if y is not None and len(groups) != _num_samples(y):
+            raise ValueError(
+                f"groups must have one value per sample, {_num_samples(y)}. Got {len(groups)}."
+            )
+        return groups if self.unlabeled is None else groups[self._is_labeled(y)]
+
+    def _validation_score(self, fitted: dict[str, Any], X_val: Any, y_val: Any) -> Any:
+        """Return a function that scores the validation set with the net in training."""
+        embedder = object.__new__(type(self))  # A shallow copy would copy the net as well.
+        vars(embedder).update(vars(self))
+        embedder._set_fitted(fitted)
+        score = partial(embedder.score, X_val, y_val)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UndefinedMetricWarning)
+                score()
+        except (TypeError, ValueError, UndefinedMetricWarning) as error:
+            error_type = TypeError if isinstance(error, TypeError) else ValueError
+            raise error_type(f"X_val and y_val cannot be scored. {error}") from error
+        return score
+
+    def _stopping(
+        self, fitted: dict[str, Any], dataset: ArrayDataset, groups: Any, X_val: Any, y_val: Any
+    ) -> AbstractContextManager[Any]:
+        net = fitted["net_"]
         settings: dict[str, Any] = {"n_iter_no_change": self.n_iter_no_change, "tol": self.tol}
+        if X_val is not None:
+            score = self._validation_score(fitted, X_val, y_val)
+            return validation_stopping(net, dataset, score, **settings)
+        if groups is not None:
+            fraction = self.validation_fraction
+            return early_stopping(
+                net, dataset, groups=groups, validation_fraction=fraction, **settings
+            )
         if self.early_stopping and dataset.folds is not None:
             return out_of_fold_stopping(net, dataset, **settings)
         if not self.early_stopping or isinstance(self.early_stopping, str):

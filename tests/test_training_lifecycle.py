@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import (
     Callback,
@@ -33,6 +36,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from sktriplet.exceptions import SkippedChunkWarning
 from sktriplet.losses import ContrastiveLoss
+from sktriplet.metrics import mean_average_precision_at_r_scorer
 from sktriplet.training import TripletNet
 
 
@@ -135,6 +139,198 @@ class TestEarlyStopping:
         embedder = make_embedder(max_epochs=1, n_members=1, early_stopping=True)
         embedder.fit(X, np.repeat(digits[1], 5))
         assert len(pickle.dumps(embedder)) < X.astype(np.float32).nbytes / 5
+
+
+class TestValidationOnGroups:
+    @pytest.fixture
+    def trained_on(self, spy):
+        """Return a template of a net, and a set that receives the first feature of its samples."""
+        seen = set()
+
+        def record_samples(net, batch, **kwargs):
+            seen.update(batch[0][:, 0].long().tolist())
+
+        return TripletNet(callbacks=[spy(on_batch_begin=record_samples)]), seen
+
+    @pytest.mark.parametrize("early_stopping", ["auto", True])
+    def test_classes(self, make_embedder, digits, trained_on, early_stopping):
+        """Held-out classes are scored by MAP@R among themselves, before whitening."""
+        X, y = np.c_[np.arange(600), digits[0]], digits[1].astype(str)
+        net, seen = trained_on
+        embedder = make_embedder(
+            early_stopping=early_stopping, validation_fraction=0.3, whiten=False, net=net
+        ).fit(X, y, groups=y)
+        held_out = np.setdiff1d(np.arange(600), list(seen))
+        assert len(np.unique(y[held_out])) == 3
+        assert not np.isin(y[list(seen)], y[held_out]).any()
+        expected = embedder.score(X[held_out], y[held_out])
+        assert embedder.best_validation_score_ == pytest.approx(expected)
+        assert_array_equal(embedder.classes_, np.unique(y))
+
+    def test_cameras(self, make_embedder, digits, trained_on):
+        """Held-out samples of known classes are scored by their nearest training samples."""
+        X, y, cameras = np.c_[np.arange(600), digits[0]], digits[1], np.arange(600) // 60
+        net, seen = trained_on
+        embedder = make_embedder(max_epochs=1, n_members=4, net=net, whiten=False)
+        embedder.fit(X, y, groups=cameras)
+        training = sorted(seen)
+        held_out = np.setdiff1d(np.arange(600), training)
+        assert len(np.unique(cameras[held_out])) == 1
+        assert len(held_out) == 60
+        assert not embedder.cross_fitted_
+        embedded = embedder.transform(X)
+        knn = KNeighborsClassifier().fit(embedded[training], y[training])
+        expected = knn.predict_proba(embedded[held_out])[np.arange(60), y[held_out]]
+        assert embedder.best_validation_score_ == pytest.approx(expected.mean())
+
+    def test_unlabeled(self, make_embedder, digits, trained_on):
+        X, y = np.c_[np.arange(600), digits[0]], digits[1]
+        y_partly = np.where(np.arange(600) % 3, y, -1)
+        net, seen = trained_on
+        embedder = make_embedder(net=net, validation_fraction=0.3, unlabeled=-1)
+        embedder.fit(X, y_partly, groups=y)
+        trained = y_partly[list(seen)]
+        assert -1 not in trained
+        assert len(np.unique(trained)) == 7
+        assert len(seen) == np.isin(y_partly, trained).sum()
+
+    def test_groups_of_one_class_each(self, make_embedder, digits):
+        embedder = make_embedder(validation_fraction=0.1)
+        with pytest.raises(ValueError, match=r"held-out groups .*0\.1, and 1 class"):
+            embedder.fit(*digits, groups=digits[1])
+        assert not hasattr(embedder, "net_")
+
+
+class TestValidationSet:
+    @pytest.fixture
+    def known(self, digits):
+        is_known = digits[1] < 6
+        return digits[0][is_known], digits[1][is_known]
+
+    @pytest.fixture
+    def new(self, digits):
+        is_new = digits[1] >= 6
+        return {"X_val": digits[0][is_new], "y_val": digits[1][is_new].astype(str)}
+
+    def test_score(self, make_embedder, known, new):
+        """The score is MAP@R before whitening, and all other samples are trained on."""
+        embedder = make_embedder(max_epochs=3, whiten=False, n_iter_no_change=9)
+        embedder.fit(*known, **new)
+        assert len(embedder.validation_scores_) == 3
+        expected = embedder.score(new["X_val"], new["y_val"])
+        assert embedder.best_validation_score_ == expected
+
+    def test_training_is_unchanged(self, make_embedder, known, new, weights):
+        embedder = make_embedder(max_epochs=1, early_stopping=False).fit(*known)
+        validated = make_embedder(max_epochs=1).fit(*known, **new)
+        assert torch.equal(weights(embedder), weights(validated))
+
+    def test_stops(self, make_embedder, known, new):
+        embedder = make_embedder(max_epochs=9, n_iter_no_change=1, tol=1.0).fit(*known, **new)
+        assert embedder.n_iter_ == 2
+
+    def test_fit_transform(self, make_embedder, known, new):
+        first, second = make_embedder(), make_embedder().fit(*known, **new)
+        embedded = first.fit_transform(*known, **new)
+        assert_array_equal(embedded, second.transform(known[0]))
+        assert first.validation_scores_ == second.validation_scores_
+
+    def test_frame(self, make_embedder, known, new):
+        names = [f"pixel {i}" for i in range(64)]
+        frame, val = (pd.DataFrame(X, columns=names) for X in (known[0], new["X_val"]))
+        embedder = make_embedder().fit(frame, known[1], X_val=val, y_val=new["y_val"])
+        expected = make_embedder().fit(*known, **new)
+        assert embedder.validation_scores_ == expected.validation_scores_
+        with pytest.raises(ValueError, match=r"X_val and y_val .*\. The feature names"):
+            embedder.fit(frame, known[1], X_val=val.iloc[:, ::-1], y_val=new["y_val"])
+
+    def test_refit_without_names(self, make_embedder, known, new):
+        """Attributes of a previous fit are not used."""
+        embedder = make_embedder().fit(pd.DataFrame(known[0]).add_prefix("pixel "), known[1])
+        embedder.fit(*known, **new)
+        assert not hasattr(embedder, "feature_names_in_")
+
+    @pytest.mark.parametrize(
+        ("settings", "passed", "match"),
+        [
+            ({}, {"X_val": None}, "X_val and y_val must be passed together. Got y_val only"),
+            ({}, {"y_val": None}, "X_val and y_val must be passed together. Got X_val only"),
+            ({}, {"y_val": ["6"]}, "X_val and y_val cannot be scored.* Got 1"),
+            ({}, {"y_val": ["6"] * 236}, "X_val and y_val cannot be scored.*single class"),
+            ({}, {"X_val": [[0.0]]}, "X_val and y_val cannot be scored. X has 1 feature"),
+            ({}, {"groups": np.zeros(364)}, "groups, or uses X_val and y_val instead. Got both"),
+            ({"early_stopping": False}, {}, "X_val has no effect with early_stopping=False"),
+        ],
+    )
+    def test_invalid(self, make_embedder, known, new, spy, settings, passed, match):
+        net = TripletNet(callbacks=[spy(on_train_begin=lambda net, **kwargs: 1 / 0)])
+        embedder = make_embedder(net=net, **settings)
+        with pytest.raises(ValueError, match=match):
+            embedder.fit(*known, **(new | passed))
+        assert not hasattr(embedder, "net_")
+
+    @pytest.mark.parametrize(
+        ("settings", "groups", "match"),
+        [
+            ({"early_stopping": False}, np.arange(364), "groups has no effect"),
+            ({}, np.arange(5), "groups must have one value per sample, 364. Got 5"),
+            ({}, np.full(364, np.nan), "groups must not have missing"),
+        ],
+    )
+    def test_invalid_groups(self, make_embedder, known, settings, groups, match):
+        with pytest.raises(ValueError, match=match):
+            make_embedder(**settings).fit(*known, groups=groups)
+
+
+class TestMetadataRouting:
+    def test_groups_in_grid_search(self, make_embedder, digits):
+        """The splitter and the embedder get the groups of the same samples."""
+        X, y = digits
+        embedder = make_embedder(max_epochs=1, validation_fraction=0.4)
+        with config_context(enable_metadata_routing=True):
+            pipeline = make_pipeline(StandardScaler(), embedder.set_fit_request(groups=True))
+            search = GridSearchCV(
+                pipeline,
+                {"tripletembedder__margin": [0.2, 0.5]},
+                cv=GroupKFold(2),
+                scoring=mean_average_precision_at_r_scorer,
+            ).fit(X, y, groups=y)
+        scaled = StandardScaler().fit_transform(X)
+        expected = clone(embedder).set_params(margin=search.best_params_["tripletembedder__margin"])
+        expected.fit(scaled, y, groups=y)
+        best = search.best_estimator_[-1]
+        assert best.validation_scores_ == expected.validation_scores_
+
+    def test_groups_without_request(self, make_embedder, digits):
+        with config_context(enable_metadata_routing=True):
+            pipeline = make_pipeline(StandardScaler(), make_embedder())
+            with pytest.raises(UnsetMetadataPassedError, match="groups"):
+                pipeline.fit(*digits, groups=digits[1])
+
+    def test_groups_in_pipeline_before_classifier(self, make_embedder, digits):
+        """Pipelines call fit_transform."""
+        X, y = digits
+        with config_context(enable_metadata_routing=True):
+            embedder = make_embedder(validation_fraction=0.4).set_fit_request(groups=True)
+            pipeline = make_pipeline(embedder, KNeighborsClassifier()).fit(X, y, groups=y)
+        assert pipeline[0].validation_scores_ is not None
+
+    def test_validation_set_is_transformed(self, make_embedder, digits):
+        X, y = digits
+        known = y < 6
+        passed = {"X_val": X[~known], "y_val": y[~known]}
+        with config_context(enable_metadata_routing=True):
+            embedder = make_embedder(standardize=False).set_fit_request(X_val=True, y_val=True)
+            pipeline = make_pipeline(StandardScaler(), embedder, transform_input=["X_val"])
+            pipeline.fit(X[known], y[known], **passed)
+        scaler = StandardScaler().fit(X[known])
+        expected = make_embedder(standardize=False).fit(
+            scaler.transform(X[known]),
+            y[known],
+            X_val=scaler.transform(passed["X_val"]),
+            y_val=passed["y_val"],
+        )
+        assert pipeline[-1].validation_scores_ == expected.validation_scores_
 
 
 class TestMonitoring:

@@ -1,19 +1,21 @@
-"""Early stopping on the retrieval of held-out samples."""
+"""Early stopping on the retrieval of held-out samples, classes, or a validation set."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
 from sklearn.neighbors import NearestNeighbors
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch.utils.data import Subset
 
 from sktriplet.exceptions import OverfittingWarning
+from sktriplet.metrics import mean_average_precision_at_r_score
 from sktriplet.training._data import labels_of, samples_of
 from sktriplet.training._optimizer_state import stateful_components
 
@@ -27,22 +29,62 @@ OVERFIT_TRAIN_SCORE, OVERFIT_GAP = 0.99, 0.1
 
 @contextmanager
 def early_stopping(
-    net: Any, dataset: Any, *, validation_fraction: float, n_iter_no_change: int, tol: float
+    net: Any,
+    dataset: Any,
+    *,
+    groups: NDArray | None = None,
+    validation_fraction: float,
+    n_iter_no_change: int,
+    tol: float,
 ) -> Iterator[Subset]:
     """Hold out samples, and let the net stop when their retrieval score stops improving.
 
-    Yields the samples to train on. The seed of the initialized net determines those held out.
-    The weights of the best epoch are restored at the end of training.
+    Whole groups are held out if there are any. Yields the samples to train on. The seed of the
+    initialized net determines those held out. The weights of the best epoch are restored at the
+    end of training.
     """
     rng, labels = np.random.default_rng(net.random_state), dataset.y
-    training, held_out = stratified_holdout(labels, validation_fraction, rng)
+    if groups is None:
+        training, held_out = stratified_holdout(labels, validation_fraction, rng)
+    else:
+        training, held_out = group_holdout(labels, groups, validation_fraction, net.random_state)
+    with stop_early(
+        net,
+        _scoring(dataset, training, held_out, rng),
+        n_iter_no_change=n_iter_no_change,
+        tol=tol,
+    ):
+        yield subset(dataset, training)
+
+
+@contextmanager
+def validation_stopping(
+    net: Any, dataset: Any, score: Callable[[], float], *, n_iter_no_change: int, tol: float
+) -> Iterator[Any]:
+    """Let the net stop when the score of a validation set stops improving.
+
+    Yields the samples to train on, which are all. The weights of the best epoch are restored at
+    the end of training.
+    """
+    with stop_early(net, FunctionScoring(score), n_iter_no_change=n_iter_no_change, tol=tol):
+        yield dataset
+
+
+def _scoring(
+    dataset: Any,
+    training: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> "EpochScoring":
+    """Return the scoring of held-out samples, of classes that are in the training set or not."""
+    labels = dataset.y
+    if not np.isin(labels[held_out], labels[training]).any():
+        return UnseenClassScoring(subset(dataset, held_out[:MAX_REFERENCES]))
     queries = rng.permutation(held_out)[:MAX_QUERIES]
     # References of the queries' classes come first: many other classes would crowd them out.
     is_other = ~np.isin(labels[training], labels[queries])
     references = training[np.lexsort((rng.random(len(training)), is_other))][:MAX_REFERENCES]
-    scoring = RetrievalScoring(subset(dataset, queries), subset(dataset, references))
-    with stop_early(net, scoring, n_iter_no_change=n_iter_no_change, tol=tol):
-        yield subset(dataset, training)
+    return RetrievalScoring(subset(dataset, queries), subset(dataset, references))
 
 
 def stratified_holdout(
@@ -79,6 +121,52 @@ def stratified_holdout(
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
+def group_holdout(
+    labels: NDArray, groups: NDArray, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split indices, holding out a fraction of the groups, rounded up.
+
+    Returns
+    -------
+    training, held_out : ndarray of int
+        The held-out indices are sorted by class, and classes are in random order.
+
+    Raises
+    ------
+    ValueError
+        If the training set would have no triplet, or if the held-out samples could not be scored:
+        they need a class that is in the training set, or else two classes and a pair.
+    """
+    n_groups = len(np.unique(groups))
+    settings = f"{n_groups} groups and validation_fraction={fraction}"
+    if n_groups < 2:
+        raise ValueError(f"groups must hold at least two groups. Got {settings}.")
+    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+    try:
+        training, held_out = next(splitter.split(labels, groups=groups))
+    except ValueError as error:
+        raise ValueError(f"groups leaves no samples to train on. Got {settings}.") from error
+    if not _has_triplets(labels[training]):
+        raise ValueError(
+            "groups must leave two classes to train on, one of them with two samples, when some "
+            f"groups are held out. Got {settings}."
+        )
+    if not (np.isin(labels[held_out], labels[training]).any() or _has_triplets(labels[held_out])):
+        raise ValueError(
+            "The held-out groups must contain samples of a class that is in the training set, or "
+            f"two classes, one of them with two samples. Got {settings}, and "
+            f"{len(np.unique(labels[held_out]))} class(es) in the held-out groups: use a larger "
+            "validation_fraction, or pass X_val and y_val."
+        )
+    rank = np.random.default_rng(seed).permutation(labels.max() + 1)
+    return np.sort(training), held_out[np.argsort(rank[labels[held_out]], kind="stable")]
+
+
+def _has_triplets(labels: NDArray) -> bool:
+    counts = np.unique(labels, return_counts=True)[1]
+    return len(counts) > 1 and counts.max() > 1
+
+
 class EpochScoring(Callback):
     """Record scores after each epoch, and save the weights of the best one.
 
@@ -97,6 +185,33 @@ class EpochScoring(Callback):
     def scores(self, net: Any) -> dict[str, float]:
         """Return the scores of the current weights by name."""
         raise NotImplementedError
+
+
+class FunctionScoring(EpochScoring):
+    """Record the value of a function after each epoch as ``validation_score``."""
+
+    def __init__(self, score: Callable[[], float]):
+        self.score = score
+
+    def scores(self, net: Any) -> dict[str, float]:
+        """Call the function."""
+        return {"validation_score": self.score()}
+
+
+class UnseenClassScoring(EpochScoring):
+    """Score samples of held-out classes by retrieval among themselves after each epoch.
+
+    Records ``validation_score``, their mean average precision at R.
+    """
+
+    def __init__(self, samples: Subset):
+        self.samples = samples
+
+    def scores(self, net: Any) -> dict[str, float]:
+        """Embed the samples and score them."""
+        embeddings = net.embed(samples_of(self.samples))
+        score = mean_average_precision_at_r_score(embeddings, labels_of(self.samples))
+        return {"validation_score": float(score)}
 
 
 class RetrievalScoring(EpochScoring):

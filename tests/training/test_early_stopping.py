@@ -12,6 +12,7 @@ from sktriplet.training._early_stopping import (
     MAX_QUERIES,
     MAX_REFERENCES,
     early_stopping,
+    group_holdout,
     precision_at_k,
     stratified_holdout,
 )
@@ -46,6 +47,48 @@ class TestStratifiedHoldout:
             stratified_holdout(labels, 0.1, np.random.default_rng(seed))[1] for seed in range(2)
         )
         assert set(first) != set(second)
+
+
+class TestGroupHoldout:
+    @given(
+        n_groups=st.integers(4, 20),
+        n_classes=st.integers(2, 6),
+        fraction=st.floats(0.05, 0.5),
+        seed=st.integers(0, 100),
+    )
+    def test_groups_are_not_split(self, n_groups, n_classes, fraction, seed):
+        groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(n_groups), 12))
+        labels = np.arange(len(groups)) % n_classes
+        training, held_out = group_holdout(labels, groups, fraction, seed)
+        assert_array_equal(np.sort(np.r_[training, held_out]), np.arange(len(groups)))
+        assert not np.isin(groups[training], groups[held_out]).any()
+        assert len(np.unique(groups[held_out])) == np.ceil(n_groups * fraction - 1e-9)
+
+    def test_held_out_classes_are_contiguous(self):
+        """A part of the held-out samples has whole classes."""
+        labels = np.arange(400) % 20
+        _, held_out = group_holdout(labels, labels, 0.5, 0)
+        assert_array_equal(np.sort(held_out), np.flatnonzero(np.isin(labels, labels[held_out])))
+        assert np.count_nonzero(np.diff(labels[held_out])) == 9
+
+    def test_depends_on_seed(self):
+        labels = np.arange(100) % 10
+        first, second = (group_holdout(labels, labels, 0.3, seed)[1] for seed in range(2))
+        assert set(first) != set(second)
+
+    @pytest.mark.parametrize(
+        ("labels", "groups", "fraction", "match"),
+        [
+            ([0, 0, 1, 1], [0, 0, 0, 0], 0.1, "at least two groups. Got 1 groups"),
+            ([0, 0, 1, 1], [0, 0, 1, 1], 0.9, "no samples to train on"),
+            ([0, 0, 1, 1], [0, 0, 1, 1], 0.5, "two classes to train on"),
+            ([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], 0.3, r"Got 3 groups .*=0.3, and 1 class"),
+            ([0, 1, 2, 3], [0, 0, 1, 1], 0.1, "one of them with two samples"),
+        ],
+    )
+    def test_too_few_groups(self, labels, groups, fraction, match):
+        with pytest.raises(ValueError, match=match):
+            group_holdout(np.array(labels), np.array(groups), fraction, 0)
 
 
 class TestPrecisionAtK:
