@@ -829,7 +829,7 @@ class TripletEmbedder(
 
     def _validation_score(self, fitted: dict[str, Any], X_val: Any, y_val: Any) -> Any:
         """Return a function that scores the validation set with the net in training."""
-        embedder = object.__new__(type(self))  # A shallow copy would copy the net as well.
+        embedder: Any = object.__new__(type(self))  # A shallow copy would copy the net as well.
         vars(embedder).update(vars(self))
         embedder._set_fitted(fitted)
         score = partial(embedder.score, X_val, y_val)
