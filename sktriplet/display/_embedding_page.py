@@ -56,7 +56,8 @@ def make_page(
     classes, codes = np.unique(y, return_inverse=True)
     plot = figure(
         name="map",
-        output_backend="webgl",
+        # Software rendering of WebGL, on machines without a GPU, is a hundred times slower.
+        output_backend="canvas",
         sizing_mode="stretch_both",
         match_aspect=True,
         tools="pan,wheel_zoom,box_zoom,reset,save",
