@@ -73,7 +73,7 @@ def make_page(
         rows = np.flatnonzero(codes % len(styles) == number).astype(np.uint32)
         x, y_axis = points[rows].T.astype(np.float32)
         source = ColumnDataSource({"x": x, "y": y_axis, "row": rows})
-        look = {"size": size, "color": color, "marker": marker, "line_color": None}
+        look: dict[str, Any] = {"size": size, "color": color, "marker": marker, "line_color": None}
         groups.append(plot.scatter("x", "y", source=source, fill_alpha=0.7, **look))
     lines = ColumnDataSource({name: [] for name in ("x0", "y0", "x1", "y1")})
     plot.segment("x0", "y0", "x1", "y1", source=lines, color="#333", alpha=0.6)
