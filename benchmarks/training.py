@@ -2,6 +2,7 @@
 
     python benchmarks/training.py            # everything, to benchmarks/results/training.jsonl
     python benchmarks/training.py --quick    # without the runs by data size, printed only
+    python benchmarks/training.py --classes  # time and memory with many classes, replaced there
     python benchmarks/training.py --table    # write the results to docs/benchmarks/training.md
 
 Runs on one CPU thread. Compared methods are interleaved, and the ratios are medians of paired
@@ -10,9 +11,11 @@ ratios.
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from time import perf_counter
+from itertools import islice
+from time import perf_counter, process_time
+from typing import Any
 
 import _harness as harness
 import numpy as np
@@ -177,6 +180,101 @@ def report_memory(n_samples: int) -> None:
     print(harness.memory_growth(lambda: fit(X, y, epochs=1)))
 
 
+# Many classes: kind of data, number of samples, number of classes. The first one of each kind is
+# small.
+MANY_CLASSES = (
+    ("table", 10_000, 100),
+    ("table", 1_000_000, 100_000),
+    ("images", 2_400, 120),
+    ("images", 100_000, 1_200),
+)
+N_STEPS, N_MEASURED, BLOCK_SIZE = 45, 8, 5
+
+
+def class_data(kind: str, n_samples: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return tables as in `table_data`, or uint8 images of 32 x 32 pixels, of noise."""
+    if kind == "table":
+        return table_data(n_samples, n_classes)
+    rng = np.random.default_rng(0)
+    X = rng.integers(256, size=(n_samples, 32, 32), dtype=np.uint8)
+    return X, rng.integers(n_classes, size=n_samples)
+
+
+def default_fit(X: np.ndarray, y: np.ndarray, **settings: Any) -> TripletEmbedder:
+    """Fit a `TripletEmbedder` with its default network, for an epoch."""
+    settings = {"max_epochs": 1, "device": "cpu", "random_state": 0} | settings
+    return TripletEmbedder(**settings).fit(X, y)
+
+
+def training_steps(kind: str, n_samples: int, n_classes: int) -> Iterator[None]:
+    """Prepare training on a data set; then take some steps of it at each call of ``next``."""
+    X, y = class_data(kind, n_samples, n_classes)
+    embedder = TripletEmbedder(device="cpu", random_state=0)
+    fitted, dataset = embedder._prepare(X, y, resume=False)
+    net = fitted["net_"]
+    net.on_epoch_begin(net)
+    while True:
+        batches = iter(net.get_iterator(dataset, training=True))
+        for batch in islice(batches, 1, None):  # The first one draws the whole epoch.
+            net.train_step(batch)
+            yield
+
+
+def many_classes() -> list[harness.Result]:
+    """Return the time of a step, of drawing an epoch, and the peak memory, by data set.
+
+    Blocks of steps on all data sets are interleaved. Times are CPU times.
+    """
+    steps = {key: training_steps(*key) for key in MANY_CLASSES}
+
+    def block(key: tuple[str, int, int]) -> None:
+        for _ in range(BLOCK_SIZE):
+            next(steps[key])
+
+    blocks = {key: partial(block, key) for key in MANY_CLASSES}
+    harness.time_in_turns(blocks, 1)  # untimed
+    seconds = harness.time_in_turns(blocks, N_MEASURED, process_time)
+    results = []
+    for key in MANY_CLASSES:
+        kind, n_samples, n_classes = key
+        small = next(other for other in MANY_CLASSES if other[0] == kind)
+        y = class_data(*key)[1]
+        start = process_time()
+        sampler = BalancedBatchSampler(y, random_state=0)
+        n_batches = sum(1 for _ in sampler)
+        sampling = (process_time() - start) / n_batches
+        step = statistics.median(seconds[key]) / BLOCK_SIZE
+        results.append(
+            {
+                "many_classes": kind,
+                "rows": n_samples,
+                "classes": n_classes,
+                "step_ratio": harness.median_ratio(seconds[key], seconds[small]),
+                "sampling_share": sampling / (sampling + step),
+                "data_mb": class_data(*key)[0].nbytes / 1e6,
+                "peak_mb": harness.memory_in_subprocess(__file__, *key) / 1e6,
+            }
+        )
+        print(results[-1], flush=True)
+    return results
+
+
+def report_memory_of_classes(kind: str, n_samples: int, n_classes: int) -> None:
+    """Print the memory of preparing a fit, drawing an epoch, and some steps, without the data."""
+    default_fit(*class_data(kind, 1000, 10))
+    X, y = class_data(kind, n_samples, n_classes)
+
+    def train() -> None:
+        embedder = TripletEmbedder(device="cpu", random_state=0)
+        fitted, dataset = embedder._prepare(X, y, resume=False)
+        net = fitted["net_"]
+        net.on_epoch_begin(net)
+        for batch in islice(net.get_iterator(dataset, training=True), N_STEPS):
+            net.train_step(batch)
+
+    print(harness.memory_growth(train))
+
+
 def write_page() -> None:
     """Write the tables."""
     results = RESULTS.read()
@@ -194,8 +292,25 @@ def write_page() -> None:
         for result in results
         if "ms_a_step" in result
     ]
+    many = [
+        (
+            f"{result['rows']:,} {'rows' if result['many_classes'] == 'table' else 'images'}",
+            f"{result['classes']:,}",
+            f"{result['step_ratio']:.2f}",
+            f"{result['sampling_share']:.1%}",
+            f"{result['data_mb']:.0f}",
+            f"{result['peak_mb']:.0f}",
+        )
+        for result in results
+        if "many_classes" in result
+    ]
+    header = (
+        *("data", "classes", "time per step, relative", "share of sampling"),
+        *("data, MB", "peak beyond the data, MB"),
+    )
     blocks = {
-        "environment": harness.environment_line(results, labels=("what",)),
+        "environment": harness.environment_line(results, labels=("what", "many_classes")),
+        "many classes": harness.markdown_table(header, many, "lrrrrr"),
         "compared": harness.markdown_table(("comparison", "ratio", "target"), compared, "lrr"),
         "scaled": harness.markdown_table(("samples", "ms per step", "peak, MB"), scaled, "rrr"),
     }
@@ -207,16 +322,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the comparisons, printed only")
     parser.add_argument("--table", action="store_true", help="write the results to the page")
-    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--classes", action="store_true", help="only the runs with many classes")
+    parser.add_argument("--memory-of", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     harness.use_single_thread()
     if arguments.memory_of:
-        return report_memory(arguments.memory_of)
+        *kind, n_samples = arguments.memory_of[:-1] or arguments.memory_of
+        if kind:
+            return report_memory_of_classes(*kind, int(n_samples), int(arguments.memory_of[-1]))
+        return report_memory(int(n_samples))
     if arguments.table:
         return write_page()
+    if arguments.classes:
+        others = [result for result in RESULTS.read() if "many_classes" not in result]
+        about = harness.environment()
+        return RESULTS.replace([*others, *({**about, **result} for result in many_classes())])
     results = compare_all()
     if not arguments.quick:
-        results += scale()
+        results += scale() + many_classes()
         about = harness.environment()
         RESULTS.replace({**about, **result} for result in results)
 
