@@ -99,8 +99,8 @@ for name, embedded in embeddings.items():
 # Show the nearest neighbors
 # --------------------------
 # The queries are in a typewriter typeface, and all images searched are in other typefaces. Matches
-# have a green frame, others a dashed one. Raw pixels find letters of the same size and position; the embedding finds the
-# same letter, although it has not been trained on any of these letters.
+# have a green frame, others a dashed one. Raw pixels find letters of the same size and position;
+# the embedding finds the same letter, although it was trained on other letters.
 
 query_camera = font_names.index("cmtt10")
 is_query = cameras_test == query_camera
