@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fuzz import check, random_case
+from fuzz import check, check_recognition, random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +11,15 @@ def test_random_case(seed):
     check(seed)
 
 
-def test_most_cases_are_accepted():
-    assert np.mean([check(seed) for seed in range(8)]) < 0.8
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_recognition(seed):
+    check_recognition(seed)
+
+
+@pytest.mark.parametrize("check_case", [check, check_recognition])
+def test_most_cases_are_accepted(check_case):
+    assert np.mean([check_case(seed) for seed in range(8)]) < 0.8
 
 
 def test_wrong_transform_is_detected(monkeypatch):
