@@ -409,7 +409,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
             )
         n_classes = [len(np.unique(labels)) for labels, _ in folds]
         n_blocks = [len(np.unique(np.column_stack(fold), axis=0)) for fold in folds]
-        missing = None
+        missing: str | None = None
         if n_blocks == n_classes and has_groups:
             missing, advice = "the same class in different groups", "several groups of a class"
         elif n_blocks == n_classes:
