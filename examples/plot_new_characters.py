@@ -90,11 +90,12 @@ models = {
     "LDA": LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=64),
     "TripletEmbedder": TripletEmbedder(max_epochs=10, random_state=0),
 }
-embeddings = {}
+embeddings, scores = {}, {}
 for name, model in models.items():
     images = flatten(X) if name == "LDA" else X
     embeddings[name] = model.fit(images[~is_new], y[~is_new]).transform(images[is_new])
-    print(f"{name:16} MAP@R {mean_average_precision_at_r_score(embeddings[name], y[is_new]):.3f}")
+    scores[name] = mean_average_precision_at_r_score(embeddings[name], y[is_new])
+    print(f"{name:16} MAP@R {scores[name]:.3f}")
 
 # %%
 # Show the neighbors
@@ -103,10 +104,11 @@ for name, model in models.items():
 # same character have a solid green frame, others a dashed orange one.
 
 queries = np.searchsorted(y[is_new], rng.choice(new, size=6, replace=False)) + 3
+shown = 255 - X[is_new]  # black on white
 fig = plt.figure(figsize=(11, 5.6), layout="constrained")
 for panel, name in zip(fig.subfigures(1, 2), ("raw pixels", "TripletEmbedder"), strict=True):
     NeighborsDisplay.from_predictions(
-        embeddings[name], y[is_new], X[is_new], queries=queries, n_neighbors=6, ax=panel.subplots()
+        embeddings[name], y[is_new], shown, queries=queries, n_neighbors=6, ax=panel.subplots()
     )
-    panel.suptitle(name, fontsize=14)
+    panel.suptitle(f"{name}: MAP@R {scores[name]:.2f}", fontsize=14)
 plt.show()
