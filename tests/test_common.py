@@ -52,6 +52,9 @@ class SampleComparisonEmbedder(ComparisonEmbedder):
         X = check_array(X, dtype=float, ensure_min_samples=2, ensure_all_finite="allow-nan")
         return super().fit(np.stack([X, X + 1e-3, np.roll(X, 1, axis=0)], axis=1))
 
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)
+
     def score(self, X, y=None):
         return self.transform(X).mean()
 

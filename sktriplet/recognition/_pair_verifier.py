@@ -357,7 +357,7 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
         if is_frozen and n_features is not None:
             # Images of shape (2, ...) have twice as many features as the samples of a pair.
             return np.prod(shape[2:]) == n_features
-        if _are_truth_values(y) and not self._declares_input_shape():
+        if _are_truth_values(y) and not self._determines_input_shape():
             frozen = "Pairs(X[:, 0], X[:, 1])" if is_frozen else "a fitted embedder, frozen,"
             raise ValueError(
                 f"X of shape {tuple(shape)} with y of only 0 and 1 may be pairs with pair labels. "
@@ -366,10 +366,14 @@ class PairVerifier(ClassifierMixin, CrossFittingEstimator):
             )
         return False
 
-    def _declares_input_shape(self) -> bool:
+    def _determines_input_shape(self) -> bool:
+        """Return whether samples can only have the shape that a parameter or a module expects."""
         parameters = self._embedder.get_params() if hasattr(self._embedder, "get_params") else {}
+        defaults = {"input_shape": None, "module": "auto"}
         return any(
-            name.rpartition("__")[2] == "input_shape" and value is not None
+            name.rpartition("__")[2] in defaults
+            and value is not defaults[name.rpartition("__")[2]]
+            and not isinstance(value, str)
             for name, value in parameters.items()
         )
 
