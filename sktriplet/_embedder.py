@@ -119,8 +119,9 @@ class TripletEmbedder(
     whiten : bool, default=True
         Whether to whiten the embeddings partially after training, and to normalize them again. It
         gives directions with little variance more weight, in which classes may differ that were not
-        seen in training; see :class:`~sktriplet.networks.Whitening`. Only used when
-        ``normalize=True``.
+        seen in training, and makes those that were less compact; see
+        :class:`~sktriplet.networks.Whitening`. Pass False to verify or retrieve samples of the
+        training classes only. Only used when ``normalize=True``.
     module : "auto", class, callable or torch.nn.Module, default="auto"
         The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables,
         :class:`~sktriplet.networks.ConvNet` for images, and
