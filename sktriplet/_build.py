@@ -333,9 +333,14 @@ DEFAULT_NETWORKS: dict[type[InputLayout], tuple[Callable, tuple[str, ...]]] = {
 }
 
 
-def add_whitening(embedder: Any, network: EmbeddingNetwork, n_components: int) -> None:
+def add_whitening(
+    embedder: Any, network: EmbeddingNetwork, preprocessor: AnyPreprocessor, n_components: int
+) -> None:
     """Give a network, whose output has this width, the whitening that an embedder asks for."""
-    if embedder.whiten and embedder.normalize and n_components > 1:
+    whiten = embedder.whiten
+    if isinstance(whiten, str):
+        whiten = isinstance(getattr(preprocessor, "network_layout", None), ImageLayout)
+    if whiten and embedder.normalize and n_components > 1:
         network.whitening = Whitening(n_components, network.n_members)
 
 

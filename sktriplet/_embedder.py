@@ -116,12 +116,13 @@ class TripletEmbedder(
     normalize : bool, default=True
         Whether to project embeddings onto the unit sphere. Embeddings with one component, of
         which only the sign would remain, are not normalized.
-    whiten : bool, default=True
+    whiten : "auto" or bool, default="auto"
         Whether to whiten the embeddings partially after training, and to normalize them again. It
         gives directions with little variance more weight, in which classes may differ that were not
         seen in training, and makes those that were less compact; see
-        :class:`~sktriplet.networks.Whitening`. Pass False to verify or retrieve samples of the
-        training classes only. Only used when ``normalize=True``.
+        :class:`~sktriplet.networks.Whitening`. "auto" whitens embeddings of images. Pass False if
+        only training classes are verified or retrieved, and True if those of a table will be
+        others. Only used when ``normalize=True``.
     module : "auto", class, callable or torch.nn.Module, default="auto"
         The network. "auto" uses :class:`~sktriplet.networks.MLPEnsemble` for tables,
         :class:`~sktriplet.networks.ConvNet` for images, and
@@ -299,7 +300,7 @@ class TripletEmbedder(
         "metric": [StrOptions(set(DISTANCES)), callable],
         "nca_weight": [Interval(Real, 0, None, closed="left")],
         "normalize": ["boolean"],
-        "whiten": ["boolean"],
+        "whiten": [StrOptions({"auto"}), "boolean"],
         "module": [StrOptions({"auto"}), nn.Module, callable],
         "hidden_layer_sizes": [
             SequenceOf(Interval(Integral, 1, None, closed="left")),
@@ -339,7 +340,7 @@ class TripletEmbedder(
         metric: Any = "sqeuclidean",
         nca_weight: float = 2.0,
         normalize: bool = True,
-        whiten: bool = True,
+        whiten: bool | str = "auto",
         module: Any = "auto",
         hidden_layer_sizes: Any = (256, 128),
         n_members: int = 4,
@@ -740,9 +741,10 @@ class TripletEmbedder(
         with isolated_rng(seed, device):
             network = build_network(self, X, preprocessor, seed=seed, start=start).to(device)
             n_components = self._validate_network(network, X, device)
-            add_whitening(self, network, n_components)
-            if resume and is_chunk and network.whitening is not None:
-                network.whitening.load_state_dict(self.net_.module.whitening.state_dict())
+            add_whitening(self, network, preprocessor, n_components)
+            before = self.net_.module.whitening if resume and is_chunk else None
+            if before is not None and network.whitening is not None:
+                network.whitening.load_state_dict(before.state_dict())
             net = build_net(self, network, **settings).initialize()
         if isinstance(self.module, str) and not resume:
             _warn_if_large(network, preprocessor.network_layout)  # type: ignore[union-attr]

@@ -153,7 +153,7 @@ def restored_net(embedder: Any, attributes: dict[str, Any]) -> TripletNet:
         sample = np.zeros((1, *preprocessor.network_layout.shape), np.float32)
     with isolated_rng(seed, device):
         network = build_network(embedder, sample, preprocessor, seed=seed)
-        add_whitening(embedder, network, attributes["_n_features_out"])
+        add_whitening(embedder, network, preprocessor, attributes["_n_features_out"])
         network.load_state_dict(_to_tensors(state["weights"]))
         net = build_net(embedder, network, random_state=seed, device=str(device)).initialize()
     net.load_components(_to_tensors(state["components"]))

@@ -891,7 +891,7 @@ class TestWhiten:
     def test_whitens_normalized_embeddings(self, make_embedder, blobs):
         X, y = blobs
         plain = make_embedder(n_members=1, whiten=False).fit(X, y).transform(X)
-        whitened = make_embedder(n_members=1).fit(X, y).transform(X)
+        whitened = make_embedder(n_members=1, whiten=True).fit(X, y).transform(X)
         moment = plain.T.astype(float) @ plain / len(X)
         values, axes = np.linalg.eigh(moment)
         expected = plain @ axes * (values + 0.1 * values.mean()) ** -0.25 @ axes.T
@@ -907,15 +907,29 @@ class TestWhiten:
 
     def test_partial_fit_accumulates(self, make_embedder, blobs):
         X, y = blobs
-        embedder = make_embedder().partial_fit(X[::2], y[::2]).partial_fit(X[1::2], y[1::2])
+        embedder = make_embedder(whiten=True).partial_fit(X[::2], y[::2])
+        embedder.partial_fit(X[1::2], y[1::2])
         assert int(embedder.net_.module.whitening.n_samples) == len(X)
         assert int(embedder.fit(X, y).net_.module.whitening.n_samples) == len(X)
 
     def test_warm_start_starts_anew(self, make_embedder, blobs):
-        embedder = make_embedder(warm_start=True).fit(*blobs).fit(*blobs)
+        embedder = make_embedder(whiten=True, warm_start=True).fit(*blobs).fit(*blobs)
+        assert int(embedder.net_.module.whitening.n_samples) == len(blobs[0])
+
+    def test_auto(self, make_embedder, blobs):
+        """Only embeddings of images are whitened by default."""
+        X, y = blobs
+        assert make_embedder().fit(X, y).net_.module.whitening is None
+        images = np.random.default_rng(0).random((len(X), 8, 8))
+        net = TripletNet(min_batches=1)
+        embedder = TripletEmbedder(max_epochs=1, net=net, random_state=0).fit(images, y)
+        assert embedder.net_.module.whitening is not None
+
+    def test_may_change_between_chunks(self, make_embedder, blobs):
+        embedder = make_embedder().partial_fit(*blobs).set_params(whiten=True).partial_fit(*blobs)
         assert int(embedder.net_.module.whitening.n_samples) == len(blobs[0])
 
     def test_is_saved(self, make_embedder, blobs):
-        embedder = make_embedder().fit(*blobs)
+        embedder = make_embedder(whiten=True).fit(*blobs)
         loaded = pickle.loads(pickle.dumps(embedder))
         assert_array_equal(loaded.transform(blobs[0]), embedder.transform(blobs[0]))

@@ -396,8 +396,7 @@ class TestStopping:
 
         X, y = make_blobs(MAX_SCORED + 500, centers=3, random_state=0)
         make_embedder(max_epochs=1, net=Net()).fit(X, y)
-        n_samples = len(X)  # in the epoch, for whitening, and for the choice of references
-        assert sizes == [MAX_SCORED, n_samples, n_samples]
+        assert sizes == [MAX_SCORED, MAX_SCORED + 500]  # in the epoch, and at the end
 
     def test_stops_before_overfitting(self, make_embedder, noisy):
         X_train, X_test, y_train, y_test = noisy
