@@ -837,9 +837,8 @@ class TripletEmbedder(
         embedder._set_fitted(fitted)
         score = partial(embedder.score, X_val, y_val)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UndefinedMetricWarning)
-                score()
+            if np.isnan(score()):
+                raise ValueError("The mean average precision at R is undefined.")
         except (TypeError, ValueError, UndefinedMetricWarning) as error:
             error_type = TypeError if isinstance(error, TypeError) else ValueError
             raise error_type(f"X_val and y_val cannot be scored. {error}") from error

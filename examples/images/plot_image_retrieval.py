@@ -48,7 +48,7 @@ print(f"{is_known.sum()} training images, {len(gallery)} gallery images, {len(qu
 # Train on 70 classes
 # -------------------
 
-embedder = TripletEmbedder(max_epochs=12, random_state=0)
+embedder = TripletEmbedder(max_epochs=4, random_state=0)
 embedder.fit(gallery[is_known], y_gallery[is_known])
 transforms = {
     "raw pixels": lambda X: X.reshape(len(X), -1).astype(np.float32),
