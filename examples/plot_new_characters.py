@@ -88,7 +88,7 @@ def flatten(images):
 models = {
     "raw pixels": FunctionTransformer(flatten),
     "LDA": LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=64),
-    "TripletEmbedder": TripletEmbedder(max_epochs=4, random_state=0),
+    "TripletEmbedder": TripletEmbedder(max_epochs=8, random_state=0),
 }
 embeddings, scores = {}, {}
 for name, model in models.items():
